@@ -1,0 +1,72 @@
+"""What the operator and the runtime must agree on, declared once.
+
+The operator writes these names into the objects that it makes; the runtime reads them in its pods. Neither imports
+the other: a name that both need stands here, and nothing else does.
+"""
+
+from typing import Final
+
+API_GROUP: Final = "platform.shieldx.io"
+
+# --- ports of the runtime's pods
+HTTP_PORT: Final = 8080
+HTTP_PORT_NAME: Final = "http"
+HEALTH_PORT: Final = 9090
+"""Health and metrics: never reachable for tenants."""
+HEALTH_PORT_NAME: Final = "health"
+
+# --- paths on the health port
+LIVENESS_PATH: Final = "/healthz"
+READINESS_PATH: Final = "/readyz"
+METRICS_PATH: Final = "/metrics"
+
+# --- environment of the runtime; every *_FILE names a file, so that no secret stands in an environment
+ENV_DATABASE_URI_FILE: Final = "SHIELDX_DATABASE_URI_FILE"
+ENV_CACHE_URI_FILE: Final = "SHIELDX_CACHE_URI_FILE"
+ENV_ADMIN_KEY_FILE: Final = "SHIELDX_ADMIN_KEY_FILE"
+ENV_KEY_PEPPER_FILE: Final = "SHIELDX_KEY_PEPPER_FILE"
+"""The secret of the keyed hash under which API keys are stored."""
+ENV_HTTP_HOST: Final = "SHIELDX_HTTP_HOST"
+ENV_HTTP_PORT: Final = "SHIELDX_HTTP_PORT"
+ENV_HEALTH_PORT: Final = "SHIELDX_HEALTH_PORT"
+ENV_LOG_LEVEL: Final = "SHIELDX_LOG_LEVEL"
+ENV_POOL_MAX_SIZE: Final = "SHIELDX_POOL_MAX_SIZE"
+ENV_REQUEST_TIMEOUT_S: Final = "SHIELDX_REQUEST_TIMEOUT_S"
+ENV_CACHE_TTL_S: Final = "SHIELDX_CACHE_TTL_S"
+ENV_DRAIN_DELAY_S: Final = "SHIELDX_DRAIN_DELAY_S"
+"""How long a terminating pod goes on accepting connections, until every proxy has dropped it from its endpoints."""
+
+# --- files in the runtime's pods
+SECRETS_DIR: Final = "/etc/shieldx/secrets"
+DATABASE_SECRET_DIR: Final = f"{SECRETS_DIR}/database"
+CACHE_SECRET_DIR: Final = f"{SECRETS_DIR}/cache"
+AUTH_SECRET_DIR: Final = f"{SECRETS_DIR}/auth"
+
+# --- keys in Secrets
+SECRET_URI_KEY: Final = "uri"
+SECRET_ADMIN_KEY: Final = "admin-key"
+SECRET_PEPPER_KEY: Final = "pepper"
+
+# --- command lines of the one image
+CREDITS_SERVE: Final = ("python", "-m", "shieldx_runtime", "credits", "serve")
+CREDITS_MIGRATE: Final = ("python", "-m", "shieldx_runtime", "credits", "migrate")
+OPERATOR_RUN: Final = ("python", "-m", "shieldx_operator", "run")
+RUNTIME_UID: Final = 10001
+
+# --- paths of the credits API that the operator calls
+CREDITS_TENANT_PATH: Final = "/credits/tenants/{tenant_id}"
+CREDITS_KEY_PATH: Final = "/credits/keys/{key_id}"
+
+# --- labels
+LABEL_NAME: Final = "app.kubernetes.io/name"
+LABEL_INSTANCE: Final = "app.kubernetes.io/instance"
+LABEL_COMPONENT: Final = "app.kubernetes.io/component"
+LABEL_PART_OF: Final = "app.kubernetes.io/part-of"
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+PART_OF: Final = "shieldx-platform"
+MANAGED_BY: Final = "shieldx-operator"
+OPERATOR_APP_NAME: Final = "shieldx-operator"
+
+API_KEY_PATTERN: Final = r"sxk_[0-9a-f]{16}_[A-Za-z0-9_-]{43}"
+"""`sxk_<key_id>_<secret>`: the id finds the key, the secret (32 random bytes, base64url) proves it."""
+TENANT_ID_PATTERN: Final = r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?"

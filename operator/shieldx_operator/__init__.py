@@ -1,0 +1,1 @@
+"""Kubernetes operator of ShieldX Platform: keeps the platform as its custom resources say."""

@@ -1,0 +1,1 @@
+"""Object builders that several kinds share."""

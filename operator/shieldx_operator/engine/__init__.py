@@ -1,0 +1,1 @@
+"""Watch, queue, observe, apply, report: the I/O of the operator. Knows no kind."""

@@ -1,0 +1,194 @@
+"""The seam between the engine and the kinds: plain values that go in and out of pure functions.
+
+A kind says what must be read (`reads`), what must be true (`plan`) and how it is told (`status`). The engine does
+the reading, applying and telling. No function here does I/O, reads a clock or draws a random number: time and
+observations come in as arguments, randomness is a `GeneratedSecret` that the engine fills in.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+Obj = dict[str, Any]
+"""A Kubernetes object as JSON."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Resource:
+    """An API resource. `group` is empty for the core group."""
+
+    group: str
+    version: str
+    kind: str
+    plural: str
+    namespaced: bool = True
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Ref:
+    """One object by its address; it may or may not exist."""
+
+    resource: Resource
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.resource.kind} {self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A list call: label and field selectors in the API's own syntax; at most `limit` objects are returned."""
+
+    resource: Resource
+    namespace: str
+    label_selector: str = ""
+    field_selector: str = ""
+    limit: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """All that one reconcile needs to see, named before it is read."""
+
+    objects: Sequence[Ref] = ()
+    queries: Mapping[str, Query] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What was there when the reconcile looked. A missing object is absent from `objects`."""
+
+    parent: Obj
+    objects: Mapping[Ref, Obj]
+    lists: Mapping[str, Sequence[Obj]]
+    now: datetime
+
+    @property
+    def deleting(self) -> bool:
+        return "deletionTimestamp" in self.parent["metadata"]
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedSecret:
+    """A Secret some of whose values nobody chooses.
+
+    `random` maps a key to its number of random bytes (written base64url without padding), or to `-n` for n bytes in
+    hexadecimal. An existing value is kept unless its key is in `renew`. `derived` maps a key to a `str.format`
+    template over all other values and is always recomputed. `carry` maps a key to another key of the existing Secret
+    whose value it takes before anything is renewed (for the previous key of a rotation); it is absent where that
+    other key does not exist yet, and a key that is carried in no other way keeps its value.
+    """
+
+    metadata: Obj
+    random: Mapping[str, int]
+    derived: Mapping[str, str] = field(default_factory=dict)
+    renew: frozenset[str] = frozenset()
+    carry: Mapping[str, str] = field(default_factory=dict)
+    type: str = "Opaque"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpCall:
+    """A call to a service of the platform: idempotent, repeated by level. `bearer` is never logged.
+
+    `after_apply` calls run only when every object of the plan has been applied. `{secret:KEY}` in a string of `json`
+    or of `path` is replaced by that value of the Secret `secret` as it is after apply.
+    """
+
+    name: str
+    method: Literal["GET", "PUT", "POST", "DELETE"]
+    url: str
+    bearer: str = field(repr=False)
+    json: Obj | None = field(default=None, repr=False)
+    secret: Ref | None = None
+    expected: frozenset[int] = frozenset({200, 201, 204})
+    timeout_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What must be true.
+
+    `apply` is held true in this order. `keep` is neither written nor pruned (a workload that waits for its
+    migration). Whatever the inventory names beside these is pruned, if it carries the label and the owner reference.
+    `finalizer` tells whether the object must hold the engine's finalizer; None leaves it alone.
+    """
+
+    apply: Sequence[Obj | GeneratedSecret] = ()
+    keep: frozenset[Ref] = frozenset()
+    calls: Sequence[HttpCall] = ()
+    finalizer: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One thing that could not be done: `where` names the object or call, `message` what the server said."""
+
+    where: str
+    reason: str
+    message: str
+    retryable: bool = True
+    ref: Ref | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What came of a plan. `responses` holds an HttpCall's status and JSON body by its name."""
+
+    failures: Sequence[Failure] = ()
+    changed: Sequence[Ref] = ()
+    responses: Mapping[str, tuple[int, Obj]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A condition before the engine gives it a transition time and an observed generation."""
+
+    type: str
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The status a kind wants told. `fields` is everything but conditions, inventory and observedGeneration.
+
+    `requeue_after_s` asks for another look where no event will come; None leaves it to the resync.
+    """
+
+    conditions: Sequence[Condition]
+    fields: Obj = field(default_factory=dict)
+    requeue_after_s: float | None = None
+
+
+class Stall(Exception):
+    """Raised by a kind's pure functions: nothing can go on until the user changes the object."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+class Kind(Protocol):
+    """One custom resource, as the engine sees it. All functions are pure."""
+
+    @property
+    def resource(self) -> Resource: ...
+
+    @property
+    def owned(self) -> Sequence[Resource]:
+        """Resources whose events lead, by controller owner reference or by label, back to the object."""
+
+    def reads(self, parent: Obj) -> Reads: ...
+
+    def plan(self, seen: Observation) -> Plan: ...
+
+    def status(self, seen: Observation, plan: Plan, results: Results) -> Status: ...

@@ -1,0 +1,1 @@
+"""One package a custom resource: what it means."""

@@ -1,0 +1,1 @@
+"""What every service of the runtime shares; imports no slice."""

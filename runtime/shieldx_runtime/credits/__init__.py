@@ -1,0 +1,1 @@
+"""The prepaid ledger and its HTTP API."""
