@@ -1,0 +1,99 @@
+# `make help` is the manual: every target that has a `##` line is listed there.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+UV_VERSION := 0.13.8
+UV := .tools/bin/uv
+RUN := $(UV) run --frozen
+PYTEST := $(RUN) pytest
+
+##@ Use it
+.PHONY: up
+up: venv ## Cluster, images, chart and the examples; then a purchase and a consume over HTTP
+	$(RUN) python -m dev.up
+
+.PHONY: dev
+dev: venv ## The credits API on 127.0.0.1:8080 without Kubernetes (Ctrl-C stops it all)
+	$(RUN) python -m dev.devserver
+
+.PHONY: down
+down: ## Remove the local cluster and everything it left on this machine
+	python3 -m dev.cluster down
+
+.PHONY: cluster
+cluster: ## The local cluster alone; prints the `export KUBECONFIG=` line (CONTEXT=name uses yours)
+	python3 -m dev.cluster up
+
+.PHONY: kubectl
+kubectl: ## Talk to it: make kubectl ARGS="get pods -A"
+	@python3 -m dev.cluster kubectl $(ARGS)
+
+.PHONY: image
+image: ## The container images, as archives in .state/images
+	python3 -m dev.images build
+
+##@ Prove it
+.PHONY: test
+test: check test-unit test-integration test-e2e ## Everything below, on this machine, in one go
+
+.PHONY: check
+check: venv ## Style, types, import rules, tidy rules, generated files up to date (seconds)
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+	$(RUN) lint-imports --no-cache
+	$(RUN) python -m shieldx_operator.api.generate --check
+	$(RUN) python -m shieldx_runtime openapi --check
+	$(PYTEST) -q tests/tidy
+
+.PHONY: test-unit
+test-unit: venv ## Pure logic: no network, no cluster
+	$(PYTEST) -q tests/unit
+
+.PHONY: test-integration
+test-integration: venv ## The runtime on a real PostgreSQL and a real Redis
+	$(PYTEST) -q tests/integration
+
+.PHONY: test-e2e
+test-e2e: venv ## The operator, the chart and the platform on a real cluster
+	$(PYTEST) -v tests/e2e
+
+.PHONY: bench-operator
+bench-operator: venv ## 5,000 objects on the real API server, beside a plain kopf operator
+	$(RUN) python -m bench.operator
+
+##@ Work on it
+.PHONY: generate
+generate: venv ## CRDs, their chart copy, reference pages and the OpenAPI document, out of the types
+	$(RUN) python -m shieldx_operator.api.generate
+	$(RUN) python -m shieldx_runtime openapi
+
+.PHONY: format
+format: venv ## Format and fix what can be fixed by a machine
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+
+.PHONY: venv
+venv: .venv/.synced
+
+.venv/.synced: pyproject.toml uv.lock | $(UV)
+	@$(UV) sync --frozen --quiet
+	@touch $@
+
+$(UV):
+	@echo "installing uv $(UV_VERSION) into .tools"
+	@python3 -m venv .tools
+	@.tools/bin/pip install --quiet uv==$(UV_VERSION)
+
+.PHONY: clean
+clean: ## Remove what the targets above made inside this folder
+	rm -rf .venv .tools .state .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.PHONY: help
+help: ## This text
+	@awk 'BEGIN {FS = ":.*## "} \
+	  /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} \
+	  /^[a-z-]+:.*## / {printf "  \033[36m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
