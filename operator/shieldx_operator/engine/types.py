@@ -97,8 +97,8 @@ class GeneratedSecret:
 class HttpCall:
     """A call to a service of the platform: idempotent, repeated by level. `bearer` is never logged.
 
-    `after_apply` calls run only when every object of the plan has been applied. `{secret:KEY}` in a string of `json`
-    or of `path` is replaced by that value of the Secret `secret` as it is after apply.
+    `{secret:KEY}` in a string of `json` or in `url` is replaced by that value of the Secret `secret` as it is after
+    apply. A status outside `expected` is a Failure.
     """
 
     name: str
@@ -117,12 +117,17 @@ class Plan:
 
     `apply` is held true in this order. `keep` is neither written nor pruned (a workload that waits for its
     migration). Whatever the inventory names beside these is pruned, if it carries the label and the owner reference.
-    `finalizer` tells whether the object must hold the engine's finalizer; None leaves it alone.
+    `initial` holds fields for an object that does not exist yet: they are applied once, right after its creation,
+    under a field manager of their own (`shieldx-operator-initial`), and belong to whoever changes them later (the
+    replicas of a Deployment under an HPA). `calls` run after `apply`, and only if all of `apply` succeeded.
+    `finalizer` tells whether the object must hold the engine's finalizer; None leaves it alone. True is written
+    before anything else is done; False is written last, and only if everything else of the plan succeeded.
     """
 
     apply: Sequence[Obj | GeneratedSecret] = ()
     keep: frozenset[Ref] = frozenset()
     calls: Sequence[HttpCall] = ()
+    initial: Mapping[Ref, Obj] = field(default_factory=dict)
     finalizer: bool | None = None
 
 
