@@ -1,0 +1,140 @@
+"""kind in the sandbox: prepare what it needs, create the cluster, take all of it away again."""
+
+import json
+import shutil
+from pathlib import Path
+
+from dev.localkube import binaries, engine, machine, nodeimage, sandbox, tools
+from dev.localkube.process import StepError, run
+from dev.localkube.settings import API_SERVER_PORT, POD_NETWORK, SERVICE_NETWORK, Settings
+from dev.localkube.tools import Say
+
+CREATE_TIMEOUT_S = 300
+ROLLOUT_TIMEOUT_S = 120
+MANIFESTS = Path(__file__).with_name("manifests")
+
+
+class LocalKind:
+    """One kind cluster on this machine's own engine."""
+
+    def __init__(self, settings: Settings, say: Say) -> None:
+        self.settings, self._say = settings, say
+        self._prepared: tuple[tools.Tools, binaries.Binaries] | None = None
+
+    def networking(self) -> dict[str, object]:
+        """The ``networking`` part of kind's configuration."""
+        return {
+            "disableDefaultCNI": True,
+            "ipFamily": "ipv4",
+            "podSubnet": str(POD_NETWORK),
+            "serviceSubnet": str(SERVICE_NETWORK),
+            "apiServerAddress": self.settings.engine_address,
+            "apiServerPort": API_SERVER_PORT,
+        }
+
+    def create(self, kind_config: str, kubeconfig: Path) -> None:
+        """Make everything, up to a node that is Ready.
+
+        Raises:
+            StepError: a step failed; ``delete`` removes what there is.
+        """
+        machine.require()
+        machine.require_room(self.settings.cache)
+        kit, programs = self._prepare()
+        machine.require_nftables(kit.environment())
+        image = nodeimage.prepare(self.settings.cache, kit, programs, binaries.kind_sources(self._say), self._say)
+        self._say("container engine: starting in its own namespaces")
+        docker = engine.start(self.settings, kit)
+        if docker.import_node_image(image):
+            self._say("container engine: node image imported (once)")
+        self._say("kind create cluster")
+        config = self.settings.folder / "kind.yaml"
+        config.write_text(kind_config)
+        kind = [str(programs["kind"]), "create", "cluster", f"--name={self.settings.name}"]
+        docker.run(
+            *kind,
+            f"--image={self.settings.node_image}",
+            f"--config={config}",
+            "--wait=0s",
+            "--retain",
+            timeout_s=CREATE_TIMEOUT_S,
+            env={"KUBECONFIG": str(kubeconfig)},
+        )
+        self._connect(kubeconfig)
+
+    def delete(self) -> None:
+        """Remove the cluster, its engine and its sandbox. The engine's images stay for the next run.
+
+        Raises:
+            StepError: a part does not go; the message names it.
+        """
+        kit = self._tools_of_this_run()
+        docker = engine.find(self.settings, kit) if kit else None
+        if docker is not None:
+            for what in ("container rm --force --volumes", "volume rm --force"):
+                noun = what.split()[0]
+                listing = ["docker", noun, "ls", "--quiet", *(["--all"] if noun == "container" else [])]
+                found = docker.run(*listing, timeout_s=20, check=False).split()
+                if found:
+                    docker.run("docker", *what.split(), *found, timeout_s=60, check=False)
+        sandbox.remove(self.settings)
+
+    def purge(self) -> None:
+        """Remove the caches too: packages, programs, node image, the engine's images."""
+        shutil.rmtree(self.settings.cache, ignore_errors=True)
+
+    def kubectl(self) -> list[str]:
+        return [str(self._prepare()[1]["localkube"]), "kubectl"]
+
+    def node_command(self, *argv: str) -> list[str]:
+        """The command line that runs ``argv`` in the node, its standard input passed on.
+
+        Raises:
+            StepError: the cluster is not up.
+        """
+        docker = engine.find(self.settings, self._prepare()[0])
+        if docker is None:
+            raise StepError(f"cluster {self.settings.name} is not up: run `make cluster`")
+        return docker.docker_command("exec", "--interactive", self.settings.node, *argv)
+
+    def _prepare(self) -> tuple[tools.Tools, binaries.Binaries]:
+        if self._prepared is None:
+            kit = tools.prepare(self.settings.cache, self._say)
+            self._prepared = (kit, binaries.prepare(self.settings.cache, self._say))
+        return self._prepared
+
+    def _tools_of_this_run(self) -> tools.Tools | None:
+        """The tools, unless they were never unpacked: `down` downloads nothing."""
+        unpacked = (self.settings.cache / "tools").exists()
+        return tools.prepare(self.settings.cache, self._say) if unpacked else None
+
+    def _connect(self, kubeconfig: Path) -> None:
+        """Pods' network and policies, after kube-proxy.
+
+        A pod that dials a service before kube-proxy's rules exist leaves a connection entry without translation, and
+        hangs for its 30 s dial timeout.
+        """
+        kubectl = [*self.kubectl(), f"--kubeconfig={kubeconfig}"]
+        proxy = ["--namespace=kube-system", "rollout", "status", "daemonset/kube-proxy"]
+        run([*kubectl, *proxy, f"--timeout={ROLLOUT_TIMEOUT_S}s"], timeout_s=ROLLOUT_TIMEOUT_S + 10)
+        self._say("kube-proxy is up; pod network and policies")
+        pod_network = run([*kubectl, "get", "nodes", "-o", "jsonpath={.items[0].spec.podCIDR}"], timeout_s=20).stdout
+        tee = self.node_command("tee", "/etc/cni/net.d/10-bridge.conflist")
+        run(tee, timeout_s=20, stdin_text=cni_config(pod_network))
+        run([*kubectl, "apply", f"--filename={MANIFESTS / 'netpol.yaml'}"], timeout_s=30)
+        ready = ["wait", "--for=condition=Ready", "nodes", "--all", f"--timeout={ROLLOUT_TIMEOUT_S}s"]
+        run([*kubectl, *ready], timeout_s=ROLLOUT_TIMEOUT_S + 10)
+
+
+def cni_config(pod_network: str) -> str:
+    """A bridge with an address for each pod out of ``pod_network``, and host ports. Nothing is masqueraded."""
+    bridge = {
+        "type": "bridge",
+        "bridge": "pods0",
+        "isGateway": True,
+        "ipMasq": False,
+        "hairpinMode": True,
+        "ipam": {"type": "host-local", "ranges": [[{"subnet": pod_network}]], "routes": [{"dst": "0.0.0.0/0"}]},
+    }
+    portmap = {"type": "portmap", "capabilities": {"portMappings": True}}
+    return json.dumps({"cniVersion": "0.4.0", "name": "pods", "plugins": [bridge, portmap]})

@@ -1,0 +1,3 @@
+module shieldx.dev/localkube/pause
+
+go 1.24.0

@@ -1,0 +1,215 @@
+"""The cluster's sandbox: network, PID and mount namespaces and a cgroup, made and removed as a whole.
+
+PID 1 of the sandbox is ``sandbox_init.py``: when it is killed, the kernel ends every process of the cluster. The network
+namespace has no default route and no uplink, only the link to this machine, so nothing of the cluster can leave it.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dev.localkube.process import StepError, run, wait_until
+from dev.localkube.settings import Settings
+from dev.localkube.tools import Tools
+
+CGROUPS = Path("/sys/fs/cgroup")
+INIT = Path(__file__).with_name("sandbox_init.py")
+KILL_TIMEOUT_S = 30
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """A running sandbox: ``unshare``'s PID, and that of its child, PID 1 inside."""
+
+    outer_pid: int
+    init_pid: int
+
+    def enter(self, argv: Sequence[str]) -> list[str]:
+        """The command that runs ``argv`` inside. `ip netns exec` would not do: it remounts /sys and hides the cgroups."""
+        namespaces = [f"--{kind}=/proc/{self.init_pid}/ns/{kind[:3]}" for kind in ("mount", "pid", "net")]
+        namespaces[0] = f"--mount=/proc/{self.init_pid}/ns/mnt"
+        return ["nsenter", *namespaces, "--", *argv]
+
+
+def find(settings: Settings) -> Sandbox | None:
+    """The sandbox that an earlier run started, if it is still alive."""
+    try:
+        record = json.loads(settings.sandbox_pid_file.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    outer_pid, started_ticks = record["outer_pid"], record["started_ticks"]
+    if _start_ticks(outer_pid) != started_ticks:  # gone, or its number was given to another process
+        return None
+    children = _children(outer_pid)
+    return Sandbox(outer_pid, children[0]) if children else None
+
+
+def start(settings: Settings, tools: Tools, argv: Sequence[str], environment: dict[str, str]) -> Sandbox:
+    """Make the sandbox and run ``argv`` in it.
+
+    Raises:
+        StepError: a part could not be made. What was made is left for ``remove``.
+    """
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    _make_network(settings, tools)
+    _make_cgroups(settings.name)
+    spec = settings.folder / "sandbox-spec.json"
+    spec.write_text(json.dumps({"cgroup": settings.name, "argv": list(argv), "env": environment}))
+    unshare = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--propagation=private", "--kill-child=KILL"]
+    command = ["nsenter", f"--net=/run/netns/{settings.name}", "--", *unshare, sys.executable, "-I", str(INIT), str(spec)]
+    with settings.engine_log.open("w") as log:
+        outer = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
+        )
+    record = {"outer_pid": outer.pid, "started_ticks": _start_ticks(outer.pid)}
+    settings.sandbox_pid_file.write_text(json.dumps(record))
+    wait_until(
+        "the sandbox's first process",
+        lambda: outer.poll() is not None or bool(_children(outer.pid)),
+        timeout_s=10,
+        every_s=0.05,
+    )
+    if outer.poll() is not None:
+        raise StepError(f"the sandbox ended at once: {settings.engine_log.read_text()[-800:]}")
+    return Sandbox(outer.pid, _children(outer.pid)[0])
+
+
+def remove(settings: Settings) -> None:
+    """Remove whatever there is of the sandbox. Safe to repeat, and after a run that was killed at any point.
+
+    Raises:
+        StepError: a process or a cgroup does not go.
+    """
+    sandbox = find(settings)
+    if sandbox is not None:
+        os.kill(sandbox.init_pid, signal.SIGKILL)
+    _kill_members(settings.name)
+    _remove_cgroups(settings.name)
+    if Path("/run/netns", settings.name).exists():
+        run(["ip", "netns", "del", settings.name], timeout_s=20)
+    if Path("/sys/class/net", settings.host_link).exists():
+        run(["ip", "link", "del", settings.host_link], timeout_s=20, check=False)
+    if sandbox is not None:
+        wait_until(
+            f"the end of process {sandbox.outer_pid} (the sandbox)",
+            lambda: _start_ticks(sandbox.outer_pid) is None,
+            timeout_s=KILL_TIMEOUT_S,
+            every_s=0.05,
+        )
+    for path in (settings.sandbox_pid_file, settings.folder / "sandbox-spec.json"):
+        path.unlink(missing_ok=True)
+
+
+def guard_rules(settings: Settings) -> str:
+    """nftables rules of the sandbox: nothing new is forwarded to the machine, and only it is reached over the link.
+
+    Not in ``output``: that hook sees the device before DNAT, and would break aggregated APIs.
+    """
+    return f"""table inet shieldx_guard {{
+  chain forward {{
+    type filter hook forward priority -20; policy accept;
+    oifname "{settings.engine_link}" ct state new drop
+  }}
+  chain postrouting {{
+    type filter hook postrouting priority -20; policy accept;
+    oifname "{settings.engine_link}" ip daddr != {settings.host_address} drop
+  }}
+}}
+"""
+
+
+def _make_network(settings: Settings, tools: Tools) -> None:
+    name, host, engine = settings.name, settings.host_link, settings.engine_link
+    prefix = settings.link.prefixlen
+    for command in (
+        f"ip netns add {name}",
+        f"ip -n {name} link set lo up",
+        f"ip link add {host} type veth peer name {engine} netns {name}",
+        f"ip addr add {settings.host_address}/{prefix} dev {host}",
+        f"ip link set {host} up",
+        f"ip -n {name} addr add {settings.engine_address}/{prefix} dev {engine}",
+        f"ip -n {name} link set {engine} up",
+    ):
+        run(command.split(), timeout_s=20)
+    nft = ["nsenter", f"--net=/run/netns/{name}", "--", "nft", "-f", "-"]
+    run(nft, timeout_s=20, env=tools.environment(), stdin_text=guard_rules(settings))
+
+
+def _hierarchies() -> list[Path]:
+    """The roots of the mounted cgroup hierarchies: one of version 2, or one for each controller of version 1."""
+    if (CGROUPS / "cgroup.controllers").exists():
+        return [CGROUPS]
+    return [path for path in sorted(CGROUPS.iterdir()) if (path / "cgroup.procs").exists() and not path.is_symlink()]
+
+
+def _make_cgroups(name: str) -> None:
+    for root in _hierarchies():
+        for group in (root / name, root / name / "engine"):
+            group.mkdir(exist_ok=True)
+            for setting in ("cpuset.cpus", "cpuset.mems"):  # version 1: a new group has none and takes no process
+                if (root / setting).exists() and (group / setting).exists():
+                    (group / setting).write_text((group.parent / setting).read_text())
+
+
+def _kill_members(name: str) -> None:
+    """End every process of the cluster's cgroups, where the sandbox's record is lost."""
+    for root in _hierarchies():
+        for procs in (root / name).rglob("cgroup.procs"):
+            for pid in procs.read_text().split():
+                if pid != "0":
+                    with_suppressed_kill(int(pid))
+
+
+def with_suppressed_kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _remove_cgroups(name: str) -> None:
+    deadline_s = time.monotonic() + KILL_TIMEOUT_S
+    for group in (root / name for root in _hierarchies()):
+        while group.exists():
+            for folder, _, _ in os.walk(group, topdown=False):
+                try:
+                    os.rmdir(folder)
+                except OSError:  # its processes are still ending
+                    continue
+            if group.exists():
+                if time.monotonic() > deadline_s:
+                    raise StepError(f"cgroup {group} still holds processes after {KILL_TIMEOUT_S} s; see its cgroup.procs")
+                time.sleep(0.05)
+
+
+def _start_ticks(pid: int) -> int | None:
+    """When a process started, in clock ticks after boot, or None when there is none (a zombie is none)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] == "Z" else int(fields[19])
+
+
+def _children(pid: int) -> list[int]:
+    children = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[1]) == pid:
+            children.append(int(stat.parent.name))
+    return children
+
+
+def purge(settings: Settings) -> None:
+    """Remove the cluster's folder: logs and the engine's images."""
+    shutil.rmtree(settings.folder, ignore_errors=True)
