@@ -2,11 +2,12 @@
 
 from typing import Final, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from shieldx_operator.api.base import Model
 from shieldx_operator.api.fields import (
+    VALIDATIONS,
     ByteQuantity,
     CpuQuantity,
     LabelKey,
@@ -21,6 +22,16 @@ ATOMIC_MAP: Final[JsonDict] = {"x-kubernetes-map-type": "atomic"}
 
 DeletionPolicy: TypeAlias = Literal["Retain", "Delete"]
 LabelMap: TypeAlias = dict[str, LabelValue]
+
+
+def check(*, rule: str, message: str) -> JsonDict:
+    """A CEL rule over the fields of one type, and what a user reads who broke it."""
+    return {"rule": rule, "message": message}
+
+
+def checked(*checks: JsonDict) -> ConfigDict:
+    """Configuration of a type whose own fields the API server checks against each other."""
+    return ConfigDict(json_schema_extra={VALIDATIONS: list(checks)})
 
 
 class LocalObjectReference(Model):
@@ -79,6 +90,14 @@ class Resources(Model):
 class LabelSelectorRequirement(Model):
     """One condition on labels."""
 
+    model_config = checked(
+        check(
+            rule="self.operator in ['In', 'NotIn'] ? has(self.values) && self.values.size() > 0 : "
+            "!has(self.values) || self.values.size() == 0",
+            message="values must hold at least one value for operator In or NotIn, and none for Exists or DoesNotExist",
+        )
+    )
+
     key: LabelKey = Field(description="The label's key.")
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist"] = Field(
         description="How the label's value relates to `values`."
@@ -105,8 +124,24 @@ class LabelSelector(Model):
     )
 
 
+_NAMES_SOMETHING: Final = " || ".join(
+    f"(has(self.{selector}) && has(self.{selector}.{terms}) && self.{selector}.{terms}.size() > 0)"
+    for selector in ("podSelector", "namespaceSelector")
+    for terms in ("matchLabels", "matchExpressions")
+)
+
+
 class NetworkPeer(Model):
     """Pods, by their labels and by those of their namespace."""
+
+    model_config = checked(
+        check(
+            rule=_NAMES_SOMETHING,
+            message="must select by at least one label, in podSelector or namespaceSelector: an empty peer is every "
+            "pod there is; name the callers' label, or for a whole namespace write namespaceSelector.matchLabels with "
+            "kubernetes.io/metadata.name",
+        )
+    )
 
     namespace_selector: LabelSelector | None = Field(
         default=None,
@@ -124,6 +159,17 @@ class NetworkPeer(Model):
 
 class Toleration(Model):
     """Kubernetes' toleration: lets pods run on nodes that have a taint."""
+
+    model_config = checked(
+        check(
+            rule="has(self.operator) && self.operator == 'Exists' ? !has(self.value) : has(self.key)",
+            message="operator Exists takes no value, and operator Equal (Kubernetes' default) needs a key",
+        ),
+        check(
+            rule="!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
+            message="tolerationSeconds works with effect NoExecute only: set the effect or remove tolerationSeconds",
+        ),
+    )
 
     key: LabelKey | None = Field(default=None, description="The taint's key. Unset, with operator Exists: every taint.")
     operator: Literal["Exists", "Equal"] | None = Field(

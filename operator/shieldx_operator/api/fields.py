@@ -101,12 +101,14 @@ CacheByteQuantity: TypeAlias = Annotated[
     Text(r"[1-9][0-9]{0,5}(Mi|Gi)", "must be a whole number of Mi or Gi: write for instance 256Mi or 1Gi", 20),
 ]
 
-OBJECT_NAME: Final = Text(
-    rf"{_LABEL}(\.{_LABEL})*",
-    "must be the name of an object: lower case letters, digits, '-' and '.', with a letter or digit at both ends",
-    253,
-)
-ObjectName: TypeAlias = Annotated[str, OBJECT_NAME]
+ObjectName: TypeAlias = Annotated[
+    str,
+    Text(
+        rf"{_LABEL}(\.{_LABEL})*",
+        "must be the name of an object: lower case letters, digits, '-' and '.', with a letter or digit at both ends",
+        253,
+    ),
+]
 SecretKey: TypeAlias = Annotated[
     str, Text(r"[-._a-zA-Z0-9]+", "must be a key of a Secret: letters, digits, '-', '_' and '.' only", 253)
 ]
@@ -136,14 +138,12 @@ Version: TypeAlias = Annotated[
         128,
     ),
 ]
-TenantId: TypeAlias = Annotated[
-    str,
-    Text(
-        TENANT_ID_PATTERN,
-        "must be 1 to 63 lower case letters, digits, '.', '_' and '-', with a letter or digit at both ends",
-        63,
-    ),
-]
+TENANT_ID: Final = Text(
+    TENANT_ID_PATTERN,
+    "must be 1 to 63 lower case letters, digits, '.', '_' and '-', with a letter or digit at both ends",
+    63,
+)
+TenantId: TypeAlias = Annotated[str, TENANT_ID]
 LabelKey: TypeAlias = Annotated[
     str,
     Text(_QUALIFIED_NAME, "must be a label's key, such as app or example.com/role", 317),

@@ -1,0 +1,154 @@
+"""The custom resources of the platform, each once: names, types, rules, defaults, columns."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from shieldx_contract import API_GROUP, LABEL_PART_OF, PART_OF
+from shieldx_operator.api import defaults, rules
+from shieldx_operator.api.base import Model
+from shieldx_operator.api.creditsservice import CreditsServiceSpec, CreditsServiceStatus
+from shieldx_operator.api.rules import Rule
+from shieldx_operator.api.schema import Schema, add_defaults, add_rules, structural
+from shieldx_operator.api.tenant import TenantSpec, TenantStatus
+
+API_VERSION: Final = "v1alpha1"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of `kubectl get`; one that is not `always` shows with `-o wide`."""
+
+    name: str
+    path: str
+    meaning: str
+    type: str = "string"
+    always: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        wide = {} if self.always else {"priority": 1}
+        return {"name": self.name, "type": self.type, "description": self.meaning, "jsonPath": self.path, **wide}
+
+
+@dataclass(frozen=True, slots=True)
+class CustomResource:
+    """One kind. `defaults` are those of its fields, by profile where it has profiles."""
+
+    kind: str
+    plural: str
+    short_names: tuple[str, ...]
+    meaning: str
+    spec: type[Model]
+    status: type[Model]
+    rules: tuple[Rule, ...]
+    columns: tuple[Column, ...]
+    defaults: dict[str, Schema]
+
+    @property
+    def name(self) -> str:
+        return f"{self.plural}.{API_GROUP}"
+
+
+def _condition(field: str) -> str:
+    return f'.status.conditions[?(@.type=="Ready")].{field}'
+
+
+_READY: Final = Column("Ready", _condition("status"), "Whether it does what its spec asks for.")
+_REASON: Final = Column("Reason", _condition("reason"), "Why it is ready or not.")
+_MESSAGE: Final = Column("Message", _condition("message"), "What is wrong, where, and what to do.", always=False)
+_AGE: Final = Column("Age", ".metadata.creationTimestamp", "Time since it was made.", "date")
+
+CREDITS_SERVICE: Final = CustomResource(
+    kind="CreditsService",
+    plural="creditsservices",
+    short_names=("credits",),
+    meaning="One credits API with its database and its cache.",
+    spec=CreditsServiceSpec,
+    status=CreditsServiceStatus,
+    rules=rules.CREDITS_SERVICE,
+    columns=(
+        _READY,
+        _REASON,
+        Column("Pods", ".status.ready", "Ready pods of the API out of those wanted."),
+        Column("Version", ".status.version", "Version of the runtime that serves."),
+        Column("Endpoint", ".status.endpoint", "URL of the API inside the cluster."),
+        _AGE,
+        _MESSAGE,
+    ),
+    defaults={name: {"profile": defaults.DEFAULT_PROFILE, **values} for name, values in defaults.PROFILES.items()},
+)
+
+TENANT: Final = CustomResource(
+    kind="Tenant",
+    plural="tenants",
+    short_names=(),
+    meaning="One tenant of a CreditsService, and the key it calls the API with.",
+    spec=TenantSpec,
+    status=TenantStatus,
+    rules=rules.TENANT,
+    columns=(
+        _READY,
+        _REASON,
+        Column("Tenant", ".status.tenantID", "Id of the tenant in the ledger."),
+        Column("Service", ".spec.serviceRef.name", "The CreditsService it belongs to."),
+        Column("Key age", ".status.key.createdAt", "Time since the present key was made.", "date"),
+        _AGE,
+        _MESSAGE,
+    ),
+    defaults={"": defaults.TENANT},
+)
+
+ALL: Final = (CREDITS_SERVICE, TENANT)
+
+
+def schema(resource: CustomResource) -> Schema:
+    """The schema of a whole object of this kind, rules and defaults' descriptions included."""
+    spec, status = structural(resource.spec), structural(resource.status)
+    trees = list(resource.defaults.values())
+    add_defaults(spec, trees[0], trees[-1])
+    whole: Schema = {
+        "description": resource.meaning,
+        "type": "object",
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object", "properties": {"name": {"type": "string", "maxLength": 253}}},
+            "spec": spec,
+            "status": status,
+        },
+    }
+    add_rules(whole, resource.rules)
+    return whole
+
+
+def definition(resource: CustomResource) -> dict[str, Any]:
+    """The CustomResourceDefinition."""
+    singular = resource.kind.lower()
+    names = {
+        "kind": resource.kind,
+        "listKind": f"{resource.kind}List",
+        "plural": resource.plural,
+        "singular": singular,
+        **({"shortNames": list(resource.short_names)} if resource.short_names else {}),
+        "categories": ["shieldx"],
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": resource.name, "labels": {LABEL_PART_OF: PART_OF}},
+        "spec": {
+            "group": API_GROUP,
+            "scope": "Namespaced",
+            "names": names,
+            "versions": [
+                {
+                    "name": API_VERSION,
+                    "served": True,
+                    "storage": True,
+                    "additionalPrinterColumns": [c.to_json() for c in resource.columns],
+                    "subresources": {"status": {}},
+                    "schema": {"openAPIV3Schema": schema(resource)},
+                }
+            ],
+        },
+    }
