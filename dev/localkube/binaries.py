@@ -86,15 +86,21 @@ def prepare(cache: Path, say: Say) -> Binaries:
     Raises:
         StepError: the archive is not the one expected, Go is missing or too old, or a build failed.
     """
-    named_folder = os.environ.get(ARCHIVE_VARIABLE, "")
-    paths: dict[str, Path] = {}
-    if named_folder:
-        unpacked = unpack_archive(Path(named_folder), cache / "bin", say)
-        paths = {program.name: unpacked / program.name for program in UPSTREAM}
-    for program in OWN if named_folder else (*UPSTREAM, *OWN):
+    unpacked = _unpacked_archive(cache / "bin", say)
+    paths = {program.name: unpacked / program.name for program in UPSTREAM} if unpacked else {}
+    for program in OWN if unpacked else (*UPSTREAM, *OWN):
         paths[program.name] = build(program, cache / "bin", say)
     identity = "\n".join(f"{name} {path.parent.name}" for name, path in sorted(paths.items()))
     return Binaries(paths, hashlib.sha256(identity.encode()).hexdigest()[:16])
+
+
+def _unpacked_archive(target: Path, say: Say) -> Path | None:
+    """The archive's folder where one is named, or where it was unpacked before: that stays in use until a purge."""
+    named_folder = os.environ.get(ARCHIVE_VARIABLE, "")
+    if named_folder:
+        return unpack_archive(Path(named_folder), target, say)
+    unpacked = target / f"archive-{ARCHIVE_SHA256[:16]}"
+    return unpacked if unpacked.exists() else None
 
 
 def unpack_archive(folder: Path, target: Path, say: Say) -> Path:
