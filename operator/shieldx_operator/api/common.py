@@ -21,7 +21,7 @@ SET_LIST: Final[JsonDict] = {"x-kubernetes-list-type": "set"}
 ATOMIC_MAP: Final[JsonDict] = {"x-kubernetes-map-type": "atomic"}
 
 DeletionPolicy: TypeAlias = Literal["Retain", "Delete"]
-LabelMap: TypeAlias = dict[str, LabelValue]
+LabelMap: TypeAlias = dict[LabelKey, LabelValue]
 
 
 def check(*, rule: str, message: str) -> JsonDict:

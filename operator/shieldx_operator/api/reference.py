@@ -89,26 +89,26 @@ def _status_table(status: Schema) -> str:
 
 def _type(node: Schema) -> str:
     """A field's type and bounds in a few words."""
+    if node.get("type") == "array":
+        return f"list (at most {node['maxItems']}) of {_type(node['items'])}"
+    if "additionalProperties" in node:
+        return f"map (at most {node['maxProperties']}) of text"
     if "enum" in node:
         return "one of " + ", ".join(f"`{value}`" for value in node["enum"])
+    return _plain_type(node)
+
+
+def _plain_type(node: Schema) -> str:
     if node.get("x-kubernetes-int-or-string"):
         return "quantity"
+    if node["type"] == "integer":
+        low, high = node.get("minimum"), node.get("maximum")
+        return f"integer from {low}" if high is None else f"integer {low} to {high}"
+    if node["type"] != "string":
+        return str(node["type"])
     if node.get("format") == "date-time":
         return "time"
-    kind, most = str(node["type"]), _most(node)
-    if kind == "integer":
-        low, high = node.get("minimum"), node.get("maximum")
-        return f"integer {low} to {high}" if high is not None else f"integer from {low}"
-    if kind == "array":
-        return f"list{most} of {_type(node['items'])}"
-    if "additionalProperties" in node:
-        return f"map{most} of text"
-    return f"text{most} characters" if kind == "string" and most else {"string": "text"}.get(kind, kind)
-
-
-def _most(node: Schema) -> str:
-    bound = next((node[key] for key in ("maxLength", "maxItems", "maxProperties") if key in node), None)
-    return "" if bound is None else f" of at most {bound}" if node["type"] == "string" else f" (at most {bound})"
+    return f"text of at most {node['maxLength']} characters" if "maxLength" in node else "text"
 
 
 def _field_checks(spec: Schema) -> str:

@@ -60,6 +60,8 @@ def _structural(node: Schema, definitions: dict[str, Schema], where: str) -> Sch
     if isinstance(node.get("additionalProperties"), bool):
         # pydantic's way to forbid unknown fields, or to allow them; the API server prunes or refuses by itself
         del node["additionalProperties"]
+    if "propertyNames" in node:
+        node[VALIDATIONS] = [*node.get(VALIDATIONS, ()), *_for_keys(node.pop("propertyNames"))]
     if "properties" in node:
         node["properties"] = {
             name: _structural(child, definitions, f"{where}.{name}") for name, child in node["properties"].items()
@@ -71,6 +73,17 @@ def _structural(node: Schema, definitions: dict[str, Schema], where: str) -> Sch
     if unknown:
         raise ValueError(f"{where}: no CRD schema can hold {sorted(unknown)}; express it with one of {_KEYS}")
     return {key: node[key] for key in _KEYS if key in node}
+
+
+def _for_keys(names: Schema) -> list[dict[str, str]]:
+    """The rules on each key of a map as rules on the map: a CRD has no schema for keys."""
+    return [
+        {
+            "rule": f"self.all(key, {rule['rule'].replace('self.', 'key.')})",
+            "message": f"keys: {rule['message']}",
+        }
+        for rule in names[VALIDATIONS]
+    ]
 
 
 def _resolved(node: Schema, definitions: dict[str, Schema], where: str) -> Schema:
