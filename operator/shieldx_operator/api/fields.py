@@ -98,7 +98,7 @@ ByteQuantity: TypeAlias = Annotated[
 ]
 CacheByteQuantity: TypeAlias = Annotated[
     str,
-    Text(r"[1-9][0-9]{0,5}(Mi|Gi)", "must be a whole number of Mi or Gi: write for instance 256Mi or 1Gi", 20),
+    Quantity(r"[1-9][0-9]{0,5}(Mi|Gi)", "must be a whole number of Mi or Gi: write for instance 256Mi or 1Gi"),
 ]
 
 ObjectName: TypeAlias = Annotated[

@@ -64,9 +64,10 @@ def value_of(path: str, *, of: str = "self", default: str = "") -> str:
     return f"({_is_set(path, of)} ? {of}.{path} : {default})"
 
 
-def quantity_of(path: str, *, of: str = "self") -> str:
-    """CEL, on the spec: the quantity at `path`, given as text or as a plain number."""
-    return f"quantity(string({value_of(path, of=of)}))"
+def _compared(left: str, method: str, right: str, result: str = "") -> str:
+    """CEL that compares two quantities; true where one is none, which has a message of its own already."""
+    a, b = f"string({left})", f"string({right})"
+    return f"!isQuantity({a}) || !isQuantity({b}) || quantity({a}).{method}(quantity({b})){result}"
 
 
 def _named(path: str, shown: str = "") -> str:
@@ -89,7 +90,7 @@ def _at_most_the_limit(where: str) -> Iterable[Rule]:
         yield Rule(
             at="spec",
             field=f".{where}",
-            rule=f"{guard}{quantity_of(request)}.compareTo({quantity_of(limit)}) <= 0",
+            rule=guard + _compared(value_of(request), "compareTo", value_of(limit), " <= 0"),
             message=f"{_named(request, f'requests.{amount}')} must not be more than "
             f"{_named(limit, f'limits.{amount}')}: lower the request or raise the limit",
             summary=f"`{request}` is at most `{limit}`.",
@@ -104,7 +105,7 @@ def _never_shrinks(store: str) -> Rule:
         field=f".{store}.managed",
         rule=(
             f"!has(self.{store}.managed) || !has(oldSelf.{store}.managed) || "
-            f"{quantity_of(size)}.compareTo({quantity_of(size, of='oldSelf')}) >= 0"
+            + _compared(value_of(size), "compareTo", value_of(size, of="oldSelf"), " >= 0")
         ),
         message=f"{_named(size, 'storage.size')} cannot shrink, a volume only grows: restore the old size (or the "
         "profile it came from), or move the data to a new CreditsService",
@@ -182,8 +183,9 @@ CREDITS_SERVICE: Final[tuple[Rule, ...]] = (
         field=".cache.managed",
         rule=(
             "!has(self.cache.managed) || "
-            f"quantity({value_of('cache.managed.maxMemory')})"
-            f".isLessThan({quantity_of('cache.managed.resources.limits.memory')})"
+            + _compared(
+                value_of("cache.managed.maxMemory"), "isLessThan", value_of("cache.managed.resources.limits.memory")
+            )
         ),
         message=f"{_named('cache.managed.maxMemory', 'maxMemory')} must be less than "
         f"{_named('cache.managed.resources.limits.memory', 'resources.limits.memory')}, which Redis itself and its "
