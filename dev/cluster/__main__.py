@@ -7,13 +7,17 @@ import sys
 from pathlib import Path
 
 from dev.cluster import images, lifecycle
-from dev.cluster.paths import CHECKOUT, KUBECONFIG
+from dev.cluster import place as places
+from dev.cluster.place import Place
 from dev.localkube.process import StepError
 
 EPILOG = """environment:
   CONTEXT=NAME            use that context of your own kubeconfig; nothing is made and nothing deleted
   SHIELDX_LOCALKUBE=DIR   folder with the archive of ready-built programs (checked by SHA-256)
   XDG_CACHE_HOME=DIR      caches are kept in DIR/shieldx (default ~/.cache/shieldx)
+  SHIELDX_CLUSTER_NAME, SHIELDX_CLUSTER_LINK
+                          another cluster beside the usual one, for tests: its name (default shieldx) and the /30 of
+                          its link to this machine (default 198.18.250.0/30)
 """
 
 
@@ -38,7 +42,7 @@ def main(arguments: list[str]) -> int:
     node.add_argument("arguments", nargs=argparse.REMAINDER, metavar="CMD")
     chosen = parser.parse_args(arguments)
     try:
-        return _dispatch(chosen)
+        return _dispatch(chosen, places.from_environment())
     except StepError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -47,44 +51,44 @@ def main(arguments: list[str]) -> int:
         return 130
 
 
-def _dispatch(chosen: argparse.Namespace) -> int:
+def _dispatch(chosen: argparse.Namespace, place: Place) -> int:
     match chosen.command:
         case "up":
-            lifecycle.up()
-            print(export_line())
+            lifecycle.up(place)
+            print(export_line(place))
         case "down":
-            lifecycle.down(purge=chosen.purge)
+            lifecycle.down(place, purge=chosen.purge)
         case "kubectl":
-            command = [*lifecycle.kubectl(), *chosen.arguments]
+            command = [*lifecycle.kubectl(place), *chosen.arguments]
             os.execv(command[0], command)  # noqa: S606 -- the terminal and the signals are kubectl's
         case "env":
-            lifecycle.kubectl()
-            print(export_line())
+            lifecycle.kubectl(place)
+            print(export_line(place))
         case "status":
-            return _status()
+            return _status(place)
         case "load":
             for archive in chosen.archives:
-                loaded = images.load(lifecycle.provider_of_this_checkout(), archive)
+                loaded = images.load(lifecycle.provider_of_this_checkout(place), archive)
                 print(f"{archive}: {'loaded' if loaded else 'in the node already'}")
         case "exec-node":
-            command = lifecycle.provider_of_this_checkout().node_command(*chosen.arguments)
+            command = lifecycle.provider_of_this_checkout(place).node_command(*chosen.arguments)
             return subprocess.run(command, check=False).returncode
     return 0
 
 
-def _status() -> int:
-    kind, context = lifecycle.current_choice()
+def _status(place: Place) -> int:
+    kind, context = lifecycle.current_choice(place)
     if not kind:
-        print(f"no cluster of the checkout {CHECKOUT}")
+        print(f"no cluster of the checkout {place.checkout}")
         return 1
-    provider = lifecycle.provider_of_this_checkout()
-    alive = lifecycle.healthy(provider)
-    print(f"{kind} {context}".strip() + (": ready" if alive else ": does not answer") + f" ({KUBECONFIG})")
+    provider = lifecycle.provider_of_this_checkout(place)
+    alive = lifecycle.healthy(place, provider)
+    print(f"{kind} {context}".strip() + (": ready" if alive else ": does not answer") + f" ({place.kubeconfig})")
     return 0 if alive else 1
 
 
-def export_line() -> str:
-    return f"export KUBECONFIG={KUBECONFIG}"
+def export_line(place: Place) -> str:
+    return f"export KUBECONFIG={place.kubeconfig}"
 
 
 if __name__ == "__main__":

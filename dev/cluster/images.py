@@ -111,5 +111,5 @@ def _docker_contents(manifest: list[dict[str, Any]]) -> list[Archived]:
 def _read(tar: tarfile.TarFile, name: str) -> Any:
     member = tar.extractfile(name)
     if member is None:
-        raise StepError(f"{tar.name}: {name} in it is no file")
+        raise StepError(f"{tar.name!r}: {name} in it is no file")
     return json.load(member)

@@ -69,7 +69,9 @@ def locked(path: Path, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
             lock.seek(0)
             holder = lock.read().strip() or "unknown"
             if time.monotonic() > deadline_s:
-                raise StepError(f"process {holder} has been changing the cluster for {timeout_s:g} s ({path}): end it first")
+                raise StepError(
+                    f"process {holder} has been changing the cluster for {timeout_s:g} s ({path}): end it first"
+                )
             if not told:
                 print(f"waiting for process {holder}, which is changing the cluster", flush=True)
                 told = True

@@ -1,4 +1,4 @@
-"""Three ways to a cluster, one interface: the user's context, kind with the public node image, kind made on this machine."""
+"""Three ways to a cluster, one interface: the user's context, kind with the public image, kind made on this machine."""
 
 import json
 import os
@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dev.cluster import kindconfig
-from dev.cluster.paths import cache_folder
+from dev.cluster.place import Place
 from dev.localkube import binaries
 from dev.localkube.cluster import LocalKind
 from dev.localkube.process import StepError, run
-from dev.localkube.settings import Settings
 
-NAME = "shieldx"
 # kind v0.30.0 with the image that its release was tested with.
 PUBLIC_NODE_IMAGE = "kindest/node:v1.34.0@sha256:7416a61b42b1662ca6ca89f02028ac133a309a2a30ba309614e8ec94d976dc5a"
 REGISTRY = "https://registry-1.docker.io/v2/"
@@ -47,8 +45,8 @@ class LocalProvider:
 
     kind = "local"
 
-    def __init__(self, say: Say, settings: Settings | None = None) -> None:
-        self._cluster = LocalKind(settings or Settings(cache_folder() / "localkube", NAME), say)
+    def __init__(self, place: Place, say: Say) -> None:
+        self._cluster = LocalKind(place.settings, say)
 
     def create(self, kubeconfig: Path) -> None:
         self._cluster.create(kindconfig.render(self._cluster.networking()), kubeconfig)
@@ -69,15 +67,21 @@ class LocalProvider:
 class PublicProvider:
     """The public node image on the user's engine (``docker`` or ``podman``)."""
 
-    def __init__(self, say: Say, engine: str) -> None:
+    def __init__(self, place: Place, say: Say, engine: str) -> None:
         self.kind = engine
-        self._say = say
+        self._place, self._say = place, say
 
     def create(self, kubeconfig: Path) -> None:
         config = kubeconfig.with_name("kind.json")
         config.write_text(kindconfig.render())
-        self._say(f"kind create cluster (with {self.kind} and {PUBLIC_NODE_IMAGE.split('@')[0]})")
-        arguments = ["create", "cluster", f"--name={NAME}", f"--image={PUBLIC_NODE_IMAGE}", f"--config={config}"]
+        self._say(f"kind create cluster (with {self.kind} and {PUBLIC_NODE_IMAGE.partition('@')[0]})")
+        arguments = [
+            "create",
+            "cluster",
+            f"--name={self._place.name}",
+            f"--image={PUBLIC_NODE_IMAGE}",
+            f"--config={config}",
+        ]
         run(
             [*self._kind(), *arguments, f"--kubeconfig={kubeconfig}", "--wait=120s"],
             timeout_s=CREATE_TIMEOUT_S,
@@ -85,20 +89,20 @@ class PublicProvider:
         )
 
     def delete(self) -> None:
-        run([*self._kind(), "delete", "cluster", f"--name={NAME}"], timeout_s=120, env=self._environment())
+        run([*self._kind(), "delete", "cluster", f"--name={self._place.name}"], timeout_s=120, env=self._environment())
 
     def purge(self) -> None:
         run([self.kind, "image", "rm", "--force", PUBLIC_NODE_IMAGE], timeout_s=120, check=False)
-        shutil.rmtree(cache_folder() / "localkube", ignore_errors=True)
+        shutil.rmtree(self._place.settings.cache, ignore_errors=True)
 
     def kubectl(self) -> list[str]:
         return system_kubectl()
 
     def node_command(self, *argv: str) -> list[str]:
-        return [self.kind, "exec", "--interactive", f"{NAME}-control-plane", *argv]
+        return [self.kind, "exec", "--interactive", f"{self._place.name}-control-plane", *argv]
 
     def _kind(self) -> list[str]:
-        return [str(binaries.build(binaries.KIND, cache_folder() / "localkube" / "bin", self._say))]
+        return [str(binaries.build(binaries.KIND, self._place.settings.cache / "bin", self._say))]
 
     def _environment(self) -> dict[str, str]:
         return {**os.environ, "KIND_EXPERIMENTAL_PROVIDER": self.kind}
@@ -115,7 +119,9 @@ class ContextProvider:
     def create(self, kubeconfig: Path) -> None:
         view = ["config", "view", "--minify", "--flatten", f"--context={self._context}"]
         text = run([*self.kubectl(), *view, "--output=json"], timeout_s=20).stdout
-        self._say(f"context {self._context}: this touches the cluster at {server_of(text, self._context)}; nothing is made")
+        self._say(
+            f"context {self._context}: this touches the cluster at {server_of(text, self._context)}; nothing is made"
+        )
         kubeconfig.write_text(text)
 
     def delete(self) -> None:
@@ -145,7 +151,9 @@ def server_of(view: str, context: str) -> str:
     """
     clusters: list[dict[str, Any]] = json.loads(view).get("clusters") or []
     if not clusters:
-        raise StepError(f"CONTEXT={context}: your kubeconfig has no such context; `kubectl config get-contexts` lists them")
+        raise StepError(
+            f"CONTEXT={context}: your kubeconfig has no such context; `kubectl config get-contexts` lists them"
+        )
     return str(clusters[0]["cluster"]["server"])
 
 
@@ -156,23 +164,23 @@ def system_kubectl() -> list[str]:
     return [found]
 
 
-def choose(say: Say, context: str) -> Provider:
+def choose(place: Place, say: Say, context: str) -> Provider:
     """The user's context, else an engine with a registry, else this machine's own engine. Asks, and guesses nothing."""
     if context:
         return ContextProvider(say, context)
     engine = answering_engine()
     if engine and (has_node_image(engine) or registry_answers(REGISTRY)):
-        return PublicProvider(say, engine)
+        return PublicProvider(place, say, engine)
     reason = f"{engine} runs, but {REGISTRY} does not answer" if engine else "no container engine runs"
     say(f"{reason}: engine and node image are made on this machine")
-    return LocalProvider(say)
+    return LocalProvider(place, say)
 
 
-def of_kind(say: Say, kind: str, context: str = "") -> Provider:
+def of_kind(place: Place, say: Say, kind: str, context: str = "") -> Provider:
     """The provider that a record names."""
     if kind == "context":
         return ContextProvider(say, context)
-    return LocalProvider(say) if kind == "local" else PublicProvider(say, kind)
+    return LocalProvider(place, say) if kind == "local" else PublicProvider(place, say, kind)
 
 
 def answering_engine() -> str | None:

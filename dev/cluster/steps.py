@@ -19,8 +19,6 @@ class Steps:
         """The three longest steps and the total."""
         now_s = time.monotonic()
         ends = [begun for _, begun in self._begun[1:]] + [now_s]
-        took = sorted(
-            ((end - begun, text) for (text, begun), end in zip(self._begun, ends, strict=True)), reverse=True
-        )
+        took = sorted(((end - begun, text) for (text, begun), end in zip(self._begun, ends, strict=True)), reverse=True)
         longest = ", ".join(f"{text.split(':')[0].split(';')[0]} {seconds:.1f} s" for seconds, text in took[:3])
         return f"{now_s - self._started_s:.1f} s in all; longest: {longest}"

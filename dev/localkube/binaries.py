@@ -53,7 +53,9 @@ class Program:
     def flags(self) -> str:
         if not self.stamped:
             return "-s -w"
-        stamps = (f"-X {package}.{key}={value}" for package in _VERSION_PACKAGES for key, value in _VERSION_VALUES.items())
+        stamps = (
+            f"-X {package}.{key}={value}" for package in _VERSION_PACKAGES for key, value in _VERSION_VALUES.items()
+        )
         return " ".join(["-s -w", *stamps])
 
 
@@ -207,7 +209,9 @@ def _go_version() -> str:
     version = run(["go", "env", "GOVERSION"], timeout_s=30, cwd=SOURCES / "pause").stdout.strip()
     found = re.match(r"go(\d+)\.(\d+)", version)
     if found is None or (int(found[1]), int(found[2])) < GO_AT_LEAST:
-        raise StepError(f"{version} is too old: install Go {GO_AT_LEAST[0]}.{GO_AT_LEAST[1]} or newer (https://go.dev/dl)")
+        raise StepError(
+            f"{version} is too old: install Go {GO_AT_LEAST[0]}.{GO_AT_LEAST[1]} or newer (https://go.dev/dl)"
+        )
     return version
 
 

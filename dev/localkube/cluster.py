@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from dev.localkube import binaries, engine, machine, nodeimage, sandbox, tools
@@ -45,6 +46,7 @@ class LocalKind:
         image = nodeimage.prepare(self.settings.cache, kit, programs, binaries.kind_sources(self._say), self._say)
         self._say("container engine: starting in its own namespaces")
         docker = engine.start(self.settings, kit)
+        docker.clear()
         if docker.import_node_image(image):
             self._say("container engine: node image imported (once)")
         self._say("kind create cluster")
@@ -68,15 +70,11 @@ class LocalKind:
         Raises:
             StepError: a part does not go; the message names it.
         """
-        kit = self._tools_of_this_run()
+        kit = tools.find(self.settings.cache)
         docker = engine.find(self.settings, kit) if kit else None
         if docker is not None:
-            for what in ("container rm --force --volumes", "volume rm --force"):
-                noun = what.split()[0]
-                listing = ["docker", noun, "ls", "--quiet", *(["--all"] if noun == "container" else [])]
-                found = docker.run(*listing, timeout_s=20, check=False).split()
-                if found:
-                    docker.run("docker", *what.split(), *found, timeout_s=60, check=False)
+            with suppress(StepError):  # an engine that hangs is killed; the next run clears what it leaves on the disk
+                docker.clear()
         sandbox.remove(self.settings)
 
     def purge(self) -> None:
@@ -102,11 +100,6 @@ class LocalKind:
             kit = tools.prepare(self.settings.cache, self._say)
             self._prepared = (kit, binaries.prepare(self.settings.cache, self._say))
         return self._prepared
-
-    def _tools_of_this_run(self) -> tools.Tools | None:
-        """The tools, unless they were never unpacked: `down` downloads nothing."""
-        unpacked = (self.settings.cache / "tools").exists()
-        return tools.prepare(self.settings.cache, self._say) if unpacked else None
 
     def _connect(self, kubeconfig: Path) -> None:
         """Pods' network and policies, after kube-proxy.

@@ -54,6 +54,15 @@ class Engine:
             "DOCKER_CONFIG": str(self._settings.folder / "docker"),
         }
 
+    def clear(self) -> None:
+        """Remove every container and volume: of this run, or of one that was killed."""
+        for listing, removal in (
+            (("container", "ls", "--all", "--quiet"), ("container", "rm", "--force", "--volumes")),
+            (("volume", "ls", "--quiet"), ("volume", "rm", "--force")),
+        ):
+            if found := self.run("docker", *listing, timeout_s=20).split():
+                self.run("docker", *removal, *found, timeout_s=60)
+
     def import_node_image(self, tar: Path) -> bool:
         """Give the engine the node image, unless it has that very file already. True when it was imported."""
         name = self._settings.node_image

@@ -44,8 +44,10 @@ def _missing_programs() -> list[str]:
 def _missing_rights() -> list[str]:
     if os.geteuid() != 0:
         return [
-            "root is needed to make namespaces and mounts: run as root, "
-            "or start a container engine (Docker or Podman) that can pull kindest/node"
+            (
+                "root is needed to make namespaces and mounts: run as root, "
+                "or start a container engine (Docker or Podman) that can pull kindest/node"
+            )
         ]
     return []
 
@@ -90,7 +92,9 @@ def require_room(folder: Path) -> None:
 
 def require_nftables(environment: dict[str, str]) -> None:
     """Raise StepError where the kernel takes no nftables rules (asked with the nft that the cluster will use)."""
-    probe = run(["unshare", "--net", "nft", "add", "table", "inet", "probe"], timeout_s=10, env=environment, check=False)
+    probe = run(
+        ["unshare", "--net", "nft", "add", "table", "inet", "probe"], timeout_s=10, env=environment, check=False
+    )
     if probe.returncode != 0:
         raise StepError(
             f"the kernel takes no nftables rules (CONFIG_NF_TABLES): {probe.stderr.strip()}; "

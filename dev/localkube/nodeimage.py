@@ -75,7 +75,9 @@ def prepare(cache: Path, tools: Tools, binaries: Binaries, kind_module: Path, sa
     _preload(root, work / "images.tar", tools)
     run(["tar", "-C", str(root), "--numeric-owner", "-cf", str(work / "node.tar"), "."], timeout_s=300)
     (work / "node.tar").rename(tar)
-    shutil.rmtree(work)
+    for other in tar.parent.iterdir():  # earlier images, and what killed runs left
+        if other != tar:
+            shutil.rmtree(other) if other.is_dir() else other.unlink()
     return tar
 
 
@@ -91,7 +93,7 @@ def _bootstrap(root: Path, tools: Tools) -> None:
         *("perl", tools.program("mmdebstrap"), "--quiet", "--mode=root", "--variant=minbase", "--format=directory"),
         f"--include={','.join(NODE_PACKAGES)}",
         *("--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*"),
-        "--dpkgopt=path-exclude=/usr/share/doc/*",
+        *("--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=force-unsafe-io"),
         *("", str(root), *tools.sources),
     ]
     # Without LD_LIBRARY_PATH: it would reach into the chroot, where the libraries are others.
@@ -106,8 +108,8 @@ def _add_kind_files(root: Path, files: Path) -> None:
     for folder in ("usr/local/bin", "kind/bin"):
         for program in (root / folder).iterdir():
             program.chmod(0o755)
-    for folder in (path for part in ("usr", "kind", "etc") for path in (files / part).rglob("*") if path.is_dir()):
-        (root / folder.relative_to(files)).chmod(0o755)
+    for made in (path for part in ("usr", "kind", "etc") for path in (files / part).rglob("*") if path.is_dir()):
+        (root / made.relative_to(files)).chmod(0o755)
     _write(root / "kind/version", KUBERNETES_VERSION)
 
 
@@ -151,6 +153,8 @@ def _settle_units(root: Path) -> None:
             unit.unlink()
     for unit in (root / "etc/systemd/system").glob("*.wants/*"):
         unit.unlink()
+    for values in (root / "usr/lib/sysctl.d").glob("*.conf"):  # Debian's for a machine; they are not a network's own
+        values.unlink()
     with (root / "etc/systemd/journald.conf").open("a") as journald:
         journald.write("ReadKMsg=no\n")
     enabled = ("kubelet.service", "containerd.service", "undo-mount-hacks.service")
@@ -159,7 +163,7 @@ def _settle_units(root: Path) -> None:
 
 
 def storage_manifest(kind_module: Path) -> tuple[str, dict[str, str]]:
-    """kind's default storage manifest and its two images by role, out of kind's own source.
+    """The default storage manifest of kind and its two images by role, out of kind's own source.
 
     Raises:
         StepError: the source no longer looks as it did in v0.30.0.
@@ -210,7 +214,7 @@ def component_images(binaries: Binaries, root: Path, storage: dict[str, str]) ->
 
 
 def _firewall_layer(root: Path) -> Layer:
-    """iptables (nft variant) and nft with the libraries that they load, out of the node's own file system."""
+    """The nft variant of iptables, and nft, with the libraries that they load, out of the node's own file system."""
     programs = ["/usr/sbin/xtables-nft-multi", "/usr/sbin/nft"]
     extensions = [f"/{path.relative_to(root)}" for path in (root / "usr/lib").glob("*/xtables/*.so")]
     linked = run(["chroot", str(root), "ldd", *programs, *extensions], timeout_s=30).stdout

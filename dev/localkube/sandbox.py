@@ -1,7 +1,8 @@
 """The cluster's sandbox: network, PID and mount namespaces and a cgroup, made and removed as a whole.
 
-PID 1 of the sandbox is ``sandbox_init.py``: when it is killed, the kernel ends every process of the cluster. The network
-namespace has no default route and no uplink, only the link to this machine, so nothing of the cluster can leave it.
+PID 1 of the sandbox is ``sandbox_init.py``: when it is killed, the kernel ends every process of the cluster and with
+them the namespaces. None has a name in the file system that could be left behind. The network namespace has no default
+route and no uplink, only the link to this machine, so nothing of the cluster can leave it.
 """
 
 import json
@@ -10,12 +11,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dev.localkube.process import StepError, run, wait_until
+from dev.localkube.process import StepError, run, tail, wait_until
 from dev.localkube.settings import Settings
 from dev.localkube.tools import Tools
 
@@ -32,10 +33,8 @@ class Sandbox:
     init_pid: int
 
     def enter(self, argv: Sequence[str]) -> list[str]:
-        """The command that runs ``argv`` inside. `ip netns exec` would not do: it remounts /sys and hides the cgroups."""
-        namespaces = [f"--{kind}=/proc/{self.init_pid}/ns/{kind[:3]}" for kind in ("mount", "pid", "net")]
-        namespaces[0] = f"--mount=/proc/{self.init_pid}/ns/mnt"
-        return ["nsenter", *namespaces, "--", *argv]
+        """The command that runs ``argv`` inside."""
+        return ["nsenter", f"--target={self.init_pid}", "--mount", "--pid", "--net", "--", *argv]
 
 
 def find(settings: Settings) -> Sandbox | None:
@@ -54,61 +53,78 @@ def find(settings: Settings) -> Sandbox | None:
 def start(settings: Settings, tools: Tools, argv: Sequence[str], environment: dict[str, str]) -> Sandbox:
     """Make the sandbox and run ``argv`` in it.
 
+    Its first process waits for our word on its standard input, and ends where it gets none: a run that is killed before
+    the sandbox is complete and on record leaves nothing alive.
+
     Raises:
         StepError: a part could not be made. What was made is left for ``remove``.
     """
     settings.folder.mkdir(parents=True, exist_ok=True)
-    _make_network(settings, tools)
     _make_cgroups(settings.name)
     spec = settings.folder / "sandbox-spec.json"
     spec.write_text(json.dumps({"cgroup": settings.name, "argv": list(argv), "env": environment}))
-    unshare = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--propagation=private", "--kill-child=KILL"]
-    command = ["nsenter", f"--net=/run/netns/{settings.name}", "--", *unshare, sys.executable, "-I", str(INIT), str(spec)]
+    unshare = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc"]
+    options = ["--propagation=private", "--kill-child=KILL"]
     with settings.engine_log.open("w") as log:
         outer = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
+            [*unshare, *options, sys.executable, "-I", str(INIT), str(spec)],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd="/",
         )
-    record = {"outer_pid": outer.pid, "started_ticks": _start_ticks(outer.pid)}
-    settings.sandbox_pid_file.write_text(json.dumps(record))
     wait_until(
         "the sandbox's first process",
         lambda: outer.poll() is not None or bool(_children(outer.pid)),
         timeout_s=10,
         every_s=0.05,
     )
-    if outer.poll() is not None:
-        raise StepError(f"the sandbox ended at once: {settings.engine_log.read_text()[-800:]}")
-    return Sandbox(outer.pid, _children(outer.pid)[0])
+    if outer.poll() is not None or outer.stdin is None:
+        raise StepError(f"the sandbox ended at once:\n{tail(settings.engine_log.read_text())}")
+    sandbox = Sandbox(outer.pid, _children(outer.pid)[0])
+    record = {"outer_pid": outer.pid, "started_ticks": _start_ticks(outer.pid)}
+    settings.sandbox_pid_file.write_text(json.dumps(record))
+    _make_network(settings, tools, sandbox)
+    outer.stdin.write(b"go\n")
+    outer.stdin.close()
+    return sandbox
 
 
 def remove(settings: Settings) -> None:
     """Remove whatever there is of the sandbox. Safe to repeat, and after a run that was killed at any point.
 
     Raises:
-        StepError: a process or a cgroup does not go.
+        StepError: a process, a cgroup or the link does not go.
     """
     sandbox = find(settings)
     if sandbox is not None:
-        os.kill(sandbox.init_pid, signal.SIGKILL)
-    _kill_members(settings.name)
-    _remove_cgroups(settings.name)
-    if Path("/run/netns", settings.name).exists():
-        run(["ip", "netns", "del", settings.name], timeout_s=20)
-    if Path("/sys/class/net", settings.host_link).exists():
-        run(["ip", "link", "del", settings.host_link], timeout_s=20, check=False)
-    if sandbox is not None:
+        _kill(sandbox.init_pid)
         wait_until(
             f"the end of process {sandbox.outer_pid} (the sandbox)",
             lambda: _start_ticks(sandbox.outer_pid) is None,
             timeout_s=KILL_TIMEOUT_S,
             every_s=0.05,
         )
+    for pid in _members(settings.name):  # where the record of the sandbox is lost
+        _kill(pid)
+    _remove_cgroups(settings.name)
+    # The link goes with the namespace, which the kernel takes down in its own time.
+    link = Path("/sys/class/net", settings.host_link)
+    if link.exists():
+        run(["ip", "link", "del", settings.host_link], timeout_s=20, check=False)
+    wait_until(f"the end of link {settings.host_link}", lambda: not link.exists(), timeout_s=KILL_TIMEOUT_S)
     for path in (settings.sandbox_pid_file, settings.folder / "sandbox-spec.json"):
         path.unlink(missing_ok=True)
 
 
+def purge(settings: Settings) -> None:
+    """Remove the cluster's folder: logs and the engine's images."""
+    shutil.rmtree(settings.folder, ignore_errors=True)
+
+
 def guard_rules(settings: Settings) -> str:
-    """nftables rules of the sandbox: nothing new is forwarded to the machine, and only it is reached over the link.
+    """Rules of the sandbox: nothing new is forwarded to the machine, and only it is reached over the link.
 
     Not in ``output``: that hook sees the device before DNAT, and would break aggregated APIs.
     """
@@ -125,21 +141,20 @@ def guard_rules(settings: Settings) -> str:
 """
 
 
-def _make_network(settings: Settings, tools: Tools) -> None:
-    name, host, engine = settings.name, settings.host_link, settings.engine_link
-    prefix = settings.link.prefixlen
+def _make_network(settings: Settings, tools: Tools, sandbox: Sandbox) -> None:
+    host, engine, prefix = settings.host_link, settings.engine_link, settings.link.prefixlen
+    run(f"ip link add {host} type veth peer name {engine} netns {sandbox.init_pid}".split(), timeout_s=20)
+    run(f"ip addr add {settings.host_address}/{prefix} dev {host}".split(), timeout_s=20)
+    run(f"ip link set {host} up".split(), timeout_s=20)
+    # nsenter and not `ip netns exec`: that remounts /sys and hides the cgroups.
+    inside = ["nsenter", f"--target={sandbox.init_pid}", "--net", "--"]
     for command in (
-        f"ip netns add {name}",
-        f"ip -n {name} link set lo up",
-        f"ip link add {host} type veth peer name {engine} netns {name}",
-        f"ip addr add {settings.host_address}/{prefix} dev {host}",
-        f"ip link set {host} up",
-        f"ip -n {name} addr add {settings.engine_address}/{prefix} dev {engine}",
-        f"ip -n {name} link set {engine} up",
+        "ip link set lo up",
+        f"ip addr add {settings.engine_address}/{prefix} dev {engine}",
+        f"ip link set {engine} up",
     ):
-        run(command.split(), timeout_s=20)
-    nft = ["nsenter", f"--net=/run/netns/{name}", "--", "nft", "-f", "-"]
-    run(nft, timeout_s=20, env=tools.environment(), stdin_text=guard_rules(settings))
+        run([*inside, *command.split()], timeout_s=20)
+    run([*inside, "nft", "-f", "-"], timeout_s=20, env=tools.environment(), stdin_text=guard_rules(settings))
 
 
 def _hierarchies() -> list[Path]:
@@ -158,35 +173,34 @@ def _make_cgroups(name: str) -> None:
                     (group / setting).write_text((group.parent / setting).read_text())
 
 
-def _kill_members(name: str) -> None:
-    """End every process of the cluster's cgroups, where the sandbox's record is lost."""
+def _members(name: str) -> Iterator[int]:
+    """Every process of the cluster's cgroups."""
     for root in _hierarchies():
         for procs in (root / name).rglob("cgroup.procs"):
-            for pid in procs.read_text().split():
-                if pid != "0":
-                    with_suppressed_kill(int(pid))
+            yield from (int(pid) for pid in procs.read_text().split() if pid != "0")
 
 
-def with_suppressed_kill(pid: int) -> None:
-    try:
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
 
 
 def _remove_cgroups(name: str) -> None:
-    deadline_s = time.monotonic() + KILL_TIMEOUT_S
+    """Remove the cluster's groups, innermost first, as soon as the kernel has taken the ended processes out of them."""
     for group in (root / name for root in _hierarchies()):
-        while group.exists():
-            for folder, _, _ in os.walk(group, topdown=False):
-                try:
-                    os.rmdir(folder)
-                except OSError:  # its processes are still ending
-                    continue
-            if group.exists():
-                if time.monotonic() > deadline_s:
-                    raise StepError(f"cgroup {group} still holds processes after {KILL_TIMEOUT_S} s; see its cgroup.procs")
-                time.sleep(0.05)
+        wait_until(
+            f"the removal of cgroup {group} (see cgroup.procs in it)",
+            lambda group=group: _is_removed(group),  # type: ignore[misc]  # the default binds this turn's group
+            timeout_s=KILL_TIMEOUT_S,
+            every_s=0.05,
+        )
+
+
+def _is_removed(group: Path) -> bool:
+    for folder, _, _ in os.walk(group, topdown=False):
+        with suppress(OSError):  # its processes are still ending
+            Path(folder).rmdir()
+    return not group.exists()
 
 
 def _start_ticks(pid: int) -> int | None:
@@ -208,8 +222,3 @@ def _children(pid: int) -> list[int]:
         if int(fields[1]) == pid:
             children.append(int(stat.parent.name))
     return children
-
-
-def purge(settings: Settings) -> None:
-    """Remove the cluster's folder: logs and the engine's images."""
-    shutil.rmtree(settings.folder, ignore_errors=True)

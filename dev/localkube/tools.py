@@ -60,13 +60,25 @@ def prepare(cache: Path, say: Say) -> Tools:
     Raises:
         StepError: no Debian archive is configured, or it does not answer.
     """
+    there = find(cache)
+    if there is not None:
+        return there
     sources = debian_sources(_index_targets())
-    digest = hashlib.sha256("\n".join([*PACKAGES, *sources]).encode()).hexdigest()[:16]
-    root = cache / "tools" / digest
-    if not root.exists():
-        say(f"Debian packages {', '.join(PACKAGES)}: downloading and unpacking into {root} (nothing is installed)")
-        _unpack(cache / "apt", root, sources)
+    root = cache / "tools" / _digest()
+    say(f"Debian packages {', '.join(PACKAGES)}: downloading and unpacking into {root} (nothing is installed)")
+    _unpack(cache / "apt", root, sources)
     return Tools(root, sources)
+
+
+def find(cache: Path) -> Tools | None:
+    """The tools that an earlier run unpacked."""
+    root = cache / "tools" / _digest()
+    sources = root / "sources.list"
+    return Tools(root, tuple(sources.read_text().splitlines())) if sources.exists() else None
+
+
+def _digest() -> str:
+    return hashlib.sha256("\n".join(PACKAGES).encode()).hexdigest()[:16]
 
 
 def debian_sources(index_targets: str) -> tuple[str, ...]:
@@ -83,8 +95,8 @@ def debian_sources(index_targets: str) -> tuple[str, ...]:
                 sources.append(f"deb {signed_by}{uri} {release} main")
     if not sources:
         raise StepError(
-            "apt knows no Debian archive (`apt-get indextargets` lists no `main` of origin Debian): run `apt-get update` "
-            "on a Debian machine, or start a container engine (Docker or Podman) that can pull kindest/node"
+            "apt knows no Debian archive (`apt-get indextargets` lists no `main` of origin Debian): run "
+            "`apt-get update` on Debian, or start a container engine (Docker or Podman) that can pull kindest/node"
         )
     return tuple(dict.fromkeys(sources))
 
@@ -123,6 +135,7 @@ def _unpack(apt: Path, root: Path, sources: tuple[str, ...]) -> None:
     for package in sorted((apt / "archives").glob("*.deb")):
         run(["dpkg", "-x", str(package), str(staging)], timeout_s=120)
     _link_alternatives(staging)
+    shutil.copy(apt / "sources.list", staging / "sources.list")
     staging.rename(root)
     shutil.rmtree(apt, ignore_errors=True)
 
