@@ -23,6 +23,7 @@ ARCHIVE_VARIABLE = "SHIELDX_LOCALKUBE"
 
 SOURCES = Path(__file__).parent / "go"
 GO_AT_LEAST = (1, 25)
+GO_FLAGS = "-mod=readonly -trimpath -buildvcs=false"
 LIST_TIMEOUT_S = 600  # the first listing downloads the modules
 BUILD_TIMEOUT_S = 3600
 REPORT_EVERY_S = 10
@@ -149,7 +150,7 @@ def build(program: Program, target: Path, say: Say) -> Path:
     folder = target / f"{program.name}-{source_digest(program, version)}"
     binary = folder / program.name
     if not binary.exists():
-        environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -trimpath -buildvcs=false"}
+        environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": GO_FLAGS}
         packages = _packages_to_compile(program, environment)
         say(f"building {program.name} with {version}: {packages} packages to compile")
         with _staged(folder) as staging:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from dev.localkube import binaries, engine, machine, nodeimage, sandbox, tools
@@ -78,8 +79,14 @@ class LocalKind:
         sandbox.remove(self.settings)
 
     def purge(self) -> None:
-        """Remove the caches too: packages, programs, node image, the engine's images."""
-        shutil.rmtree(self.settings.cache, ignore_errors=True)
+        """Remove this cluster's folder, and what clusters share (packages, programs, node image) where none runs."""
+        shutil.rmtree(self.settings.folder, ignore_errors=True)
+        if not any(sandbox.find(other) for other in self._other_clusters()):
+            shutil.rmtree(self.settings.cache, ignore_errors=True)
+
+    def _other_clusters(self) -> list[Settings]:
+        folders = (self.settings.cache / "clusters").glob("*/")
+        return [replace(self.settings, name=folder.name) for folder in folders if folder != self.settings.folder]
 
     def kubectl(self) -> list[str]:
         return [str(self._prepare()[1]["localkube"]), "kubectl"]

@@ -10,6 +10,7 @@ PROGRAMS = {
     "ip": "iproute2",
     "nsenter": "util-linux",
     "unshare": "util-linux",
+    "setpriv": "util-linux",
     "mount": "mount",
     "tar": "tar",
     "zstd": "zstd",

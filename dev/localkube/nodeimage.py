@@ -56,8 +56,7 @@ def prepare(cache: Path, tools: Tools, binaries: Binaries, kind_module: Path, sa
     tar = cache / "node" / f"{digest}.tar"
     if tar.exists():
         return tar
-    work = tar.with_suffix(".partial")
-    shutil.rmtree(work, ignore_errors=True)
+    work = tar.with_name(f"{digest}.{os.getpid()}.partial")  # of this process: a killed run's children may still write
     work.mkdir(parents=True)
     root = work / "rootfs"
     say(f"node image: bootstrapping Debian with {len(NODE_PACKAGES)} packages")
@@ -77,7 +76,7 @@ def prepare(cache: Path, tools: Tools, binaries: Binaries, kind_module: Path, sa
     (work / "node.tar").rename(tar)
     for other in tar.parent.iterdir():  # earlier images, and what killed runs left
         if other != tar:
-            shutil.rmtree(other) if other.is_dir() else other.unlink()
+            shutil.rmtree(other, ignore_errors=True) if other.is_dir() else other.unlink()
     return tar
 
 
@@ -237,7 +236,8 @@ def _containerd(root: Path, tools: Tools) -> Iterator[list[str]]:
         f'[grpc]\n  address = "{socket}"\n[ttrpc]\n  address = "{socket}.ttrpc"\n'
     )
     environment = tools.environment()
-    argv = [tools.program("containerd"), "--config", str(config)]
+    # pdeathsig: it ends with us, even where we are killed
+    argv = ["setpriv", "--pdeathsig=KILL", tools.program("containerd"), "--config", str(config)]
     with (state / "log").open("w") as log:
         daemon = subprocess.Popen(argv, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:

@@ -7,7 +7,6 @@ route and no uplink, only the link to this machine, so nothing of the cluster ca
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -116,11 +115,6 @@ def remove(settings: Settings) -> None:
     wait_until(f"the end of link {settings.host_link}", lambda: not link.exists(), timeout_s=KILL_TIMEOUT_S)
     for path in (settings.sandbox_pid_file, settings.folder / "sandbox-spec.json"):
         path.unlink(missing_ok=True)
-
-
-def purge(settings: Settings) -> None:
-    """Remove the cluster's folder: logs and the engine's images."""
-    shutil.rmtree(settings.folder, ignore_errors=True)
 
 
 def guard_rules(settings: Settings) -> str:
