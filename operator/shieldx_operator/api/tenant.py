@@ -69,6 +69,7 @@ class TenantKeyStatus(Model):
     previous_revoke_at: str | None = Field(
         default=None, description="When the key before is revoked.", json_schema_extra={"format": "date-time"}
     )
+    revoked_id: str | None = Field(default=None, description="Id of the key that was revoked last.")
 
 
 class TenantStatus(CommonStatus):

@@ -1,1 +1,11 @@
-"""One package a custom resource: what it means."""
+"""One package a custom resource: what it means. This registry is the only place that lists them."""
+
+from shieldx_operator.engine.types import Kind
+from shieldx_operator.kinds.creditsservice import CreditsServiceKind
+from shieldx_operator.kinds.tenant import TenantKind
+from shieldx_operator.settings import OperatorSettings
+
+
+def kinds(settings: OperatorSettings) -> tuple[Kind, ...]:
+    """Every kind that this operator keeps."""
+    return (CreditsServiceKind(settings), TenantKind())

@@ -1,0 +1,94 @@
+"""A managed PostgreSQL of one pod: for services that bring no database of their own.
+
+It follows the contract of the public `postgres` image (environment, entry point, UID 999), so that either that
+image or one made from distribution packages runs unchanged.
+"""
+
+from typing import Final
+
+from shieldx_contract import SECRET_URI_KEY
+from shieldx_operator.blocks.meta import Service
+from shieldx_operator.blocks.resources import SECRET
+from shieldx_operator.blocks.storage import Store, claim, stateful_set, store_service
+from shieldx_operator.blocks.workload import (
+    claim_volume,
+    exec_probes,
+    scratch_volume,
+    secret_volume,
+)
+from shieldx_operator.engine.types import GeneratedSecret, Obj, Ref
+
+SUFFIX: Final = "-db"
+COMPONENT: Final = "database"
+PORT: Final = 5432
+UID: Final = 999
+_DATA: Final = "/var/lib/postgresql/data"
+_PASSWORD_DIR: Final = "/etc/shieldx/database"  # noqa: S105 - a path
+
+
+def secret(service: Service, database: str, *, retain: bool) -> GeneratedSecret:
+    """The generated password, and the URI that the runtime connects with."""
+    host = service.host(SUFFIX)
+    return GeneratedSecret(
+        metadata=service.metadata(SUFFIX, COMPONENT, retain=retain),
+        random={"password": 32},
+        derived={
+            "username": database,
+            "database": database,
+            "host": host,
+            "port": str(PORT),
+            SECRET_URI_KEY: f"postgresql://{database}:{{password}}@{host}:{PORT}/{database}",
+        },
+    )
+
+
+def secret_ref(service: Service) -> Ref:
+    return Ref(SECRET, service.namespace, f"{service.name}{SUFFIX}")
+
+
+def build(  # noqa: PLR0913 - each is one choice of the user's spec
+    service: Service,
+    *,
+    database: str,
+    image: str,
+    pull_policy: str,
+    size: str,
+    storage_class: str | None,
+    resources: Obj,
+    retain: bool,
+    scheduling: Obj,
+    pull_secrets: tuple[Obj, ...] = (),
+) -> list[Obj | GeneratedSecret]:
+    """Secret, claim, Service and StatefulSet. `retain` keeps the password and the data when the owner goes."""
+    name = f"{service.name}{SUFFIX}"
+    store = Store(
+        component=COMPONENT,
+        image=image,
+        pull_policy=pull_policy,
+        uid=UID,
+        port=PORT,
+        args=("postgres", "-c", "shared_buffers=64MB", "-c", "max_connections=200"),
+        env=(
+            {"name": "POSTGRES_USER", "value": database},
+            {"name": "POSTGRES_DB", "value": database},
+            {"name": "POSTGRES_PASSWORD_FILE", "value": f"{_PASSWORD_DIR}/password"},
+            {"name": "POSTGRES_INITDB_ARGS", "value": "--auth-host=scram-sha-256 --data-checksums"},
+            {"name": "PGDATA", "value": f"{_DATA}/pgdata"},
+        ),
+        # over TCP: the entry point of a first start listens on the socket alone and would look ready too early
+        probes=exec_probes(("pg_isready", "-q", "-h", "127.0.0.1", "-U", database, "-d", database)),
+        volumes=claim_volume("data", name, _DATA)
+        + secret_volume("password", name, _PASSWORD_DIR, ("password",))
+        + scratch_volume("run", "/var/run/postgresql", "8Mi")
+        + scratch_volume("tmp", "/tmp", "64Mi"),  # noqa: S108 - a mount point in the pod
+        resources=resources,
+        grace_s=60,
+        scheduling=scheduling,
+        pull_secrets=pull_secrets,
+    )
+    return [
+        secret(service, database, retain=retain),
+        claim(service.metadata(SUFFIX, COMPONENT, retain=retain), size=size, storage_class=storage_class),
+        store_service(service, SUFFIX, store),
+        stateful_set(service, SUFFIX, store),
+    ]

@@ -1,0 +1,36 @@
+"""CreditsService: one credits API with its database and its cache."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from shieldx_contract import API_GROUP
+from shieldx_operator.engine.types import Obj, Observation, Plan, Reads, Resource, Results, Status
+from shieldx_operator.kinds.creditsservice import plan as planning
+from shieldx_operator.kinds.creditsservice import status as telling
+from shieldx_operator.kinds.creditsservice.view import view
+from shieldx_operator.settings import OperatorSettings
+
+RESOURCE: Final = Resource(API_GROUP, "v1alpha1", "CreditsService", "creditsservices")
+
+
+class CreditsServiceKind:
+    """The kind as the engine sees it: three pure functions bound to the operator's settings."""
+
+    resource = RESOURCE
+    owned: Sequence[Resource] = planning.OWNED
+
+    def __init__(self, settings: OperatorSettings) -> None:
+        self._settings = settings
+
+    def reads(self, parent: Obj) -> Reads:
+        ready = telling.last_told(parent, "Ready").get("status") == "True"
+        return planning.reads(view(parent, self._settings), explain=not ready)
+
+    def plan(self, seen: Observation) -> Plan:
+        if seen.deleting:
+            # no finalizer: the garbage collector removes what is owned, and data has no owner
+            return Plan(keep=planning.everything(seen, "jobs"))
+        return planning.plan(view(seen.parent, self._settings), seen, self._settings)
+
+    def status(self, seen: Observation, plan: Plan, results: Results) -> Status:  # noqa: ARG002 - of the protocol
+        return telling.status(view(seen.parent, self._settings), seen, results)

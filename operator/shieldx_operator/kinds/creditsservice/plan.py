@@ -1,0 +1,183 @@
+"""What must be true of a CreditsService at this moment: the objects of its spec, held back where one must wait.
+
+The order is: identity and network, stores, schema, workload. A workload waits for its schema, a schema for its
+database; what runs already goes on running while they wait.
+"""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from shieldx_contract import LABEL_COMPONENT
+from shieldx_operator.blocks import postgres, redis
+from shieldx_operator.blocks.diagnosis import job_condition, stateful_set_ready
+from shieldx_operator.blocks.resources import (
+    CONFIG_MAP,
+    DEPLOYMENT,
+    EVENT,
+    HPA,
+    JOB,
+    NETWORK_POLICY,
+    PDB,
+    POD,
+    PVC,
+    SECRET,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    STATEFUL_SET,
+    ref_of,
+)
+from shieldx_operator.blocks.workload import digest, pin_template
+from shieldx_operator.engine.types import GeneratedSecret, Obj, Observation, Plan, Query, Reads, Ref
+from shieldx_operator.kinds.creditsservice import build, network
+from shieldx_operator.kinds.creditsservice.view import (
+    MIGRATION_COMPONENT,
+    View,
+    uri_problem,
+)
+from shieldx_operator.settings import OperatorSettings
+
+OWNED: Final = (
+    CONFIG_MAP,
+    SECRET,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    PVC,
+    DEPLOYMENT,
+    STATEFUL_SET,
+    JOB,
+    HPA,
+    PDB,
+    NETWORK_POLICY,
+)
+MIGRATION_RETRY_AFTER: Final = timedelta(seconds=60)
+DATABASE_SCHEMES: Final = ("postgresql", "postgres")
+CACHE_SCHEMES: Final = ("redis", "rediss")
+
+
+def reads(v: View, *, explain: bool) -> Reads:
+    """Everything the service may be made of, its pods and Jobs; with `explain` also the warnings about them."""
+    names = {
+        CONFIG_MAP: ("-config", redis.SUFFIX),
+        SECRET: ("-auth", postgres.SUFFIX, redis.SUFFIX),
+        SERVICE: ("", postgres.SUFFIX, redis.SUFFIX),
+        SERVICE_ACCOUNT: ("",),
+        PVC: (postgres.SUFFIX, redis.SUFFIX),
+        DEPLOYMENT: ("",),
+        STATEFUL_SET: (postgres.SUFFIX, redis.SUFFIX),
+        HPA: ("",),
+        PDB: ("",),
+        NETWORK_POLICY: ("-default-deny", "-api", "-migration", postgres.SUFFIX, redis.SUFFIX),
+    }
+    namespace = v.service.namespace
+    refs = [
+        Ref(resource, namespace, f"{v.service.name}{suffix}")
+        for resource, suffixes in names.items()
+        for suffix in suffixes
+    ]
+    refs += [r for r in (v.database_secret, v.cache_secret) if r not in refs]
+    selector = v.service.label_selector()
+    queries = {
+        "pods": Query(POD, namespace, label_selector=selector),
+        "jobs": Query(JOB, namespace, label_selector=f"{selector},{LABEL_COMPONENT}={MIGRATION_COMPONENT}"),
+    }
+    if explain:
+        for kind in ("StatefulSet", "Job"):
+            queries[f"{kind} warnings"] = Query(
+                EVENT, namespace, field_selector=f"type=Warning,reason=FailedCreate,involvedObject.kind={kind}"
+            )
+    return Reads(refs, queries)
+
+
+def deployment_ref(v: View) -> Ref:
+    return Ref(DEPLOYMENT, v.service.namespace, v.service.name)
+
+
+def store_ref(v: View, suffix: str) -> Ref:
+    return Ref(STATEFUL_SET, v.service.namespace, f"{v.service.name}{suffix}")
+
+
+def migration_name(v: View, seen: Observation) -> str | None:
+    """The Job for this version on this very database; None while the database is not there yet.
+
+    A new claim or a new Secret is another database: its schema is not the one that an older Job brought up.
+    """
+    secret = seen.objects.get(v.database_secret)
+    if secret is None:
+        return None
+    identity = [secret["metadata"]["uid"]]
+    if v.effective.database.managed:
+        claim = seen.objects.get(Ref(PVC, v.service.namespace, f"{v.service.name}{postgres.SUFFIX}"))
+        if claim is None:
+            return None
+        identity.append(claim["metadata"]["uid"])
+    else:
+        identity.append(secret["metadata"]["resourceVersion"])
+    return f"{v.service.name}-migrate-{digest([v.image, v.database_key, *identity])[:10]}"
+
+
+def migration_job(v: View, seen: Observation) -> Obj | None:
+    """The Job of `migration_name`, if there is one."""
+    name = migration_name(v, seen)
+    return next((j for j in seen.lists.get("jobs", ()) if j["metadata"]["name"] == name), None)
+
+
+def schema_is_current(v: View, seen: Observation) -> bool:
+    return job_condition(migration_job(v, seen)) == "Complete"
+
+
+def database_is_ready(v: View, seen: Observation) -> bool:
+    if v.effective.database.managed:
+        return stateful_set_ready(seen.objects.get(store_ref(v, postgres.SUFFIX)))
+    return uri_problem(seen, v.database_secret, v.database_key, DATABASE_SCHEMES) is None
+
+
+def retry_is_due(job: Obj, now: datetime) -> bool:
+    """Whether a failed Job has had its minute: what was wrong may have been mended outside of Kubernetes."""
+    times = [c["lastTransitionTime"] for c in job.get("status", {}).get("conditions", ()) if c["type"] == "Failed"]
+    return any(now - datetime.fromisoformat(t) >= MIGRATION_RETRY_AFTER for t in times)
+
+
+def everything(seen: Observation, *queries: str) -> frozenset[Ref]:
+    """All that was seen of the objects and of the named lists, to be left as it is."""
+    listed = (ref_of(o) for q in queries for o in seen.lists.get(q, ()))
+    return frozenset((*seen.objects, *listed))
+
+
+def plan(v: View, seen: Observation, settings: OperatorSettings) -> Plan:
+    """The plan for what was seen. A suspended service is left alone altogether."""
+    if v.effective.suspend:
+        return Plan(keep=everything(seen, "jobs"))
+    apply: list[Obj | GeneratedSecret] = [
+        build.service_account(v),
+        build.configuration(v),
+        build.auth_secret(v),
+        *network.build(v, seen, settings),
+        *(pinned_store(v, seen, o) for o in build.database(v, settings)),
+        *(pinned_store(v, seen, o) for o in build.cache(v, settings)),
+        build.service(v),
+    ]
+    keep = set()
+    job = migration_job(v, seen)
+    name = migration_name(v, seen)
+    if job is not None:
+        if job_condition(job) != "Failed" or not retry_is_due(job, seen.now):
+            keep.add(ref_of(job))
+    elif name is not None and database_is_ready(v, seen):
+        apply.append(build.migration(v, settings, name))
+    live = seen.objects.get(deployment_ref(v))
+    initial = {}
+    if schema_is_current(v, seen) or live is not None:
+        workload = pin_template(build.deployment(v, settings), live, v.spec_digest, hold=not schema_is_current(v, seen))
+        apply.append(workload)
+        initial[deployment_ref(v)] = {"spec": {"replicas": v.effective.autoscaling.min_replicas}}
+        apply.append(build.autoscaler(v))
+        if v.effective.disruption.min_available > 0:
+            apply.append(build.disruption_budget(v))
+    return Plan(apply=apply, keep=frozenset(keep), initial=initial)
+
+
+def pinned_store(v: View, seen: Observation, built: Obj | GeneratedSecret) -> Obj | GeneratedSecret:
+    """A store's StatefulSet with the pod template that it was given on purpose."""
+    if isinstance(built, GeneratedSecret) or built["kind"] != "StatefulSet":
+        return built
+    return pin_template(built, seen.objects.get(ref_of(built)), v.spec_digest)
