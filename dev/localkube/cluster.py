@@ -63,6 +63,9 @@ class LocalKind:
             timeout_s=CREATE_TIMEOUT_S,
             env={"KUBECONFIG": str(kubeconfig)},
         )
+        kubectl = self.settings.folder / "kubectl"
+        kubectl.unlink(missing_ok=True)
+        kubectl.symlink_to(programs["localkube"])
         self._connect(kubeconfig)
 
     def delete(self) -> None:
@@ -89,7 +92,9 @@ class LocalKind:
         return [replace(self.settings, name=folder.name) for folder in folders if folder != self.settings.folder]
 
     def kubectl(self) -> list[str]:
-        return [str(self._prepare()[1]["localkube"]), "kubectl"]
+        """The kubectl that is part of the cluster; by the link that ``create`` made, as this is called often."""
+        link = self.settings.folder / "kubectl"
+        return [str(link)] if link.exists() else [str(self._prepare()[1]["localkube"]), "kubectl"]
 
     def node_command(self, *argv: str) -> list[str]:
         """The command line that runs ``argv`` in the node, its standard input passed on.
@@ -97,7 +102,8 @@ class LocalKind:
         Raises:
             StepError: the cluster is not up.
         """
-        docker = engine.find(self.settings, self._prepare()[0])
+        kit = tools.find(self.settings.cache)
+        docker = engine.find(self.settings, kit) if kit else None
         if docker is None:
             raise StepError(f"cluster {self.settings.name} is not up: run `make cluster`")
         return docker.docker_command("exec", "--interactive", self.settings.node, *argv)

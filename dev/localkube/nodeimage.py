@@ -27,7 +27,7 @@ NODE_PACKAGES = (
     *("jq", "curl", "pigz", "ca-certificates", "busybox-static"),
 )
 METRICS_SERVER_IMAGE = "registry.k8s.io/metrics-server/metrics-server:v0.7.2"
-BUSYBOX_IMAGE = "docker.io/library/busybox:1.36"
+BUSYBOX_IMAGE = "docker.io/library/busybox:1.35"
 NETPOL_IMAGE = "localhost/shieldx-netpol:1"
 # A small shell for tests and the storage helper.
 BUSYBOX_APPLETS = ("sh", "cat", "echo", "grep", "httpd", "id", "kill", "ls", "mkdir", "nc", "nslookup", "rm", "seq")
