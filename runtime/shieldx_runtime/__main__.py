@@ -1,0 +1,3 @@
+from shieldx_runtime.cli import app
+
+app()

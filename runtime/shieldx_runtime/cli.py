@@ -1,0 +1,91 @@
+"""The command line: `python -m shieldx_runtime ...`. Exit 2: a setting is wrong; exit 1: it could not be done."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+import uvloop
+
+from shieldx_runtime.core import log
+from shieldx_runtime.core.faults import InvalidUriError, parse_target
+from shieldx_runtime.core.database import read_uri
+from shieldx_runtime.core.migrations import MigrationError
+from shieldx_runtime.core.migrations import run as run_migrations
+from shieldx_runtime.core.server import ListenError
+from shieldx_runtime.core.settings import SettingsError, load_database, load_log, load_serve
+
+_TERMINATION_LOG: Final = Path("/dev/termination-log")
+"""What a container writes here, Kubernetes shows as the reason of its end."""
+_EXIT_FAILED: Final = 1
+_EXIT_SETTINGS: Final = 2
+
+app = typer.Typer(
+    help="The runtime of ShieldX Platform.",
+    no_args_is_help=True,
+    add_completion=False,
+    # tracebacks with local variables would show secrets
+    pretty_exceptions_enable=False,
+)
+credits_app = typer.Typer(help="The credits service.", no_args_is_help=True)
+app.add_typer(credits_app, name="credits")
+
+
+@credits_app.command()
+def serve() -> None:
+    """Serve the credits API until SIGTERM. The environment has the settings."""
+    from shieldx_runtime.credits.app import run  # noqa: PLC0415 - `migrate` need not wait for FastAPI's import
+
+    try:
+        settings = load_serve(os.environ)
+        log.configure(load_log(os.environ).level)
+        uvloop.run(run(settings))
+    except SettingsError as error:
+        raise _end(str(error), _EXIT_SETTINGS) from error
+    except ListenError as error:
+        raise _end(str(error), _EXIT_FAILED) from error
+
+
+@credits_app.command()
+def migrate() -> None:
+    """Bring the database's schema up to this version. Safe to repeat and to run twice at once."""
+    from shieldx_runtime.credits.repository import SCHEMA, migrations  # noqa: PLC0415 - as above
+
+    try:
+        settings = load_database(os.environ)
+        log.configure(load_log(os.environ).level)
+        parse_target(read_uri(settings.uri_file))
+        applied = asyncio.run(run_migrations(settings.uri_file, SCHEMA, migrations()))
+    except (SettingsError, InvalidUriError) as error:
+        raise _end(str(error), _EXIT_SETTINGS) from error
+    except MigrationError as error:
+        raise _end(str(error), _EXIT_FAILED) from error
+    log.get(__name__).info("schema is current", applied=applied)
+
+
+@app.command()
+def openapi(
+    file: Annotated[Path, typer.Option(help="The API document.")] = Path("api/openapi.yaml"),
+    *,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 if it is not up to date.")] = False,
+) -> None:
+    """Write the API document from the code."""
+    from shieldx_runtime.credits.openapi import render  # noqa: PLC0415 - as above
+    from shieldx_runtime.credits.routes import build_api  # noqa: PLC0415 - as above
+
+    text = render(build_api(None))
+    if not check:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    elif not file.exists() or file.read_text(encoding="utf-8") != text:
+        raise _end(f"{file} is not what the code says: run `make generate`", _EXIT_FAILED)
+
+
+def _end(message: str, code: int) -> typer.Exit:
+    """Says the last word, also where Kubernetes looks for it."""
+    sys.stderr.write(message + "\n")
+    if _TERMINATION_LOG.exists() and os.access(_TERMINATION_LOG, os.W_OK):
+        _TERMINATION_LOG.write_text(message, encoding="utf-8")
+    return typer.Exit(code)

@@ -1,0 +1,141 @@
+"""Redis as a place for values that can be found again elsewhere. Losing it is never an error.
+
+Every call is bounded to a fraction of a request. After a failed call the cache rests for a moment, so that a Redis
+that does not answer costs one wait a second and not one a request.
+"""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.credentials import CredentialProvider
+from redis.exceptions import RedisError
+
+from shieldx_contract import ENV_CACHE_URI_FILE
+from shieldx_runtime.core import log
+from shieldx_runtime.core.metrics import Metrics
+from shieldx_runtime.core.settings import SettingsError, read_secret
+
+_CALL_TIMEOUT_S: Final = 0.1
+_REST_S: Final = 1.0
+_MAX_CONNECTIONS: Final = 64
+_SET_IF_NEWER: Final = """
+local old = redis.call('GET', KEYS[1])
+if old and tonumber(string.match(old, '^%d+') or '-1') > tonumber(ARGV[1]) then return 0 end
+redis.call('SET', KEYS[1], ARGV[1] .. '|' .. ARGV[2], 'EX', ARGV[3])
+return 1
+"""
+_logger = log.get(__name__)
+
+
+class _FileCredentials(CredentialProvider):
+    """Reads user and password anew for each connection: a rotated password is picked up."""
+
+    def __init__(self, uri_file: Path) -> None:
+        self._uri_file = uri_file
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        try:
+            parts = urlsplit(read_secret(self._uri_file, ENV_CACHE_URI_FILE))
+        except SettingsError as error:
+            raise RedisError(str(error)) from error
+        password = parts.password or ""
+        return (parts.username, password) if parts.username else (password,)
+
+
+class Cache:
+    """Versioned values: an older version never replaces a newer one. `ttl_s` 0 switches the cache off."""
+
+    def __init__(self, uri_file: Path, *, ttl_s: int, metrics: Metrics) -> None:
+        """Raises: SettingsError, the file does not hold a redis:// URI."""
+        self._ttl_s = ttl_s
+        self._metrics = metrics
+        self._rest_until = 0.0
+        self._redis = _client(uri_file)
+        self._set_if_newer = self._redis.register_script(_SET_IF_NEWER)
+
+    @property
+    def _resting(self) -> bool:
+        return self._ttl_s == 0 or time.monotonic() < self._rest_until
+
+    async def get(self, key: str) -> tuple[int, bytes] | None:
+        """Version and value, or None: not there, unreadable, or Redis is away."""
+        if self._resting:
+            return None
+        try:
+            async with asyncio.timeout(_CALL_TIMEOUT_S):
+                entry = await self._redis.get(key)
+        except (RedisError, OSError, TimeoutError) as error:
+            self._failed(error)
+            return None
+        if not isinstance(entry, bytes):
+            return None
+        version, bar, value = entry.partition(b"|")
+        return (int(version), value) if bar and version.isdigit() else None
+
+    async def put(self, key: str, version: int, value: bytes) -> None:
+        """Stores `value` unless a newer version is there."""
+        if self._resting:
+            return
+        try:
+            async with asyncio.timeout(_CALL_TIMEOUT_S):
+                await self._set_if_newer(keys=[key], args=[version, value, self._ttl_s])
+        except (RedisError, OSError, TimeoutError) as error:
+            self._failed(error)
+
+    async def check(self) -> str:
+        """What is wrong with Redis, or nothing."""
+        try:
+            async with asyncio.timeout(_CALL_TIMEOUT_S * 2):
+                await self._redis.ping()
+        except (RedisError, OSError, TimeoutError) as error:
+            return _words(error)
+        return ""
+
+    async def close(self) -> None:
+        try:
+            async with asyncio.timeout(1):
+                await self._redis.aclose()
+        except (RedisError, OSError, TimeoutError) as error:
+            _logger.debug("cache connection not closed in order", problem=_words(error))
+
+    def _failed(self, error: BaseException) -> None:
+        self._metrics.cache_error()
+        if time.monotonic() >= self._rest_until:
+            _logger.warning("cache unavailable", problem=_words(error), rests_s=_REST_S)
+        self._rest_until = time.monotonic() + _REST_S
+
+
+def _client(uri_file: Path) -> Redis:
+    uri = read_secret(uri_file, ENV_CACHE_URI_FILE)
+    try:
+        parts = urlsplit(uri)
+        host = parts.hostname or ""
+        address = f"[{host}]" if ":" in host else host
+        without_password = parts._replace(netloc=f"{address}:{parts.port or 6379}").geturl()
+        if not host or parts.scheme not in ("redis", "rediss"):
+            raise ValueError  # noqa: TRY301 - one message for all that can be wrong
+        pool = BlockingConnectionPool.from_url(
+            without_password,
+            credential_provider=_FileCredentials(uri_file) if parts.password else None,
+            max_connections=_MAX_CONNECTIONS,
+            timeout=_CALL_TIMEOUT_S,
+            socket_timeout=_CALL_TIMEOUT_S,
+            socket_connect_timeout=_CALL_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+        )
+    except ValueError:
+        # from None: the original message may repeat the URI
+        raise SettingsError(
+            f"{ENV_CACHE_URI_FILE}: {uri_file} holds no Redis URI: write redis://:password@host:6379/0 into it"
+        ) from None
+    return Redis(connection_pool=pool)
+
+
+def _words(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0] or f"no answer in {_CALL_TIMEOUT_S} s"

@@ -1,0 +1,150 @@
+"""Why the database could not be used, in one line that names it and says what to check.
+
+Pure: errors go in, words come out. Nothing of the URI but host, port, database and user is ever put into words.
+"""
+
+import socket
+import ssl
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import asyncpg
+
+_SECRET: Final = 'the Secret\'s key "uri"'
+_TRANSIENT_CLASSES: Final = ("08", "53", "57", "58")
+"""SQLSTATE classes: connection, resources, operator intervention, system error."""
+_TRANSIENT_STATES: Final = frozenset(
+    {
+        "25006",  # read-only: a standby that has not been promoted yet
+        "28000",  # the role or pg_hba.conf says no: a rotation under way
+        "28P01",  # wrong password: likewise
+        "3D000",  # the database is not there (yet)
+        "3F000",  # the schema is not there: not migrated yet
+        "42P01",  # a table is not there: likewise
+        "42883",  # a function is not there: likewise
+        "42501",  # a permission is missing: likewise
+        "40001",
+        "40P01",
+        "55P03",  # lock not available in time
+    }
+)
+
+
+class DatabaseUnavailableError(Exception):
+    """The database could not answer. Whether a write took effect is unknown; the same key finds out."""
+
+
+class InvalidUriError(ValueError):
+    """The database URI cannot be used. The message does not repeat it: it holds a password."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a database URI leads, without its password."""
+
+    host: str
+    port: int
+    database: str
+    user: str
+
+    def __str__(self) -> str:
+        return f"database {self.host}:{self.port}"
+
+
+def parse_target(uri: str) -> Target:
+    """Host, port, database and user of a PostgreSQL URI.
+
+    Raises:
+        InvalidUriError: it is not of the form postgresql://user:password@host:5432/name.
+    """
+    try:
+        parts = urlsplit(uri)
+        port = parts.port or 5432
+    except ValueError:
+        # from None: the original message may repeat parts of the URI
+        raise InvalidUriError(_uri_problem("its host or port cannot be read")) from None
+    problem = _missing(parts)
+    if problem:
+        raise InvalidUriError(_uri_problem(problem))
+    return Target(
+        host=parts.hostname or "",
+        port=port,
+        database=unquote(parts.path[1:]),
+        user=unquote(parts.username or ""),
+    )
+
+
+def _missing(parts: SplitResult) -> str:
+    if parts.scheme not in ("postgresql", "postgres"):
+        return "it does not begin with postgresql://"
+    for name, value in (("host", parts.hostname), ("user", parts.username), ("database name", parts.path[1:])):
+        if not value:
+            return f"it names no {name}"
+    return ""
+
+
+def _uri_problem(problem: str) -> str:
+    return f"database URI: {problem}: write postgresql://user:password@host:5432/name into {_SECRET}"
+
+
+def is_unavailability(error: BaseException) -> bool:
+    """Whether `error` says that the database is away, rather than that a statement of ours is wrong."""
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        return state[:2] in _TRANSIENT_CLASSES or state in _TRANSIENT_STATES
+    if isinstance(error, asyncpg.DataError):
+        return False
+    return isinstance(
+        error, OSError | TimeoutError | InvalidUriError | asyncpg.InterfaceError | asyncpg.InternalClientError
+    )
+
+
+def is_settled(error: BaseException) -> bool:
+    """Whether waiting will hardly help: credentials, database name or permission are wrong."""
+    return isinstance(
+        error,
+        asyncpg.InvalidAuthorizationSpecificationError
+        | asyncpg.InvalidCatalogNameError
+        | asyncpg.InsufficientPrivilegeError
+        | InvalidUriError,
+    )
+
+
+def describe(error: BaseException, target: Target | None) -> str:  # noqa: PLR0911 - one line for each cause
+    """One line: which database, what is wrong, what to check."""
+    if isinstance(error, InvalidUriError) or target is None:
+        return str(error)
+    if isinstance(error, asyncpg.InvalidPasswordError):
+        return f'{target}: password authentication failed for user "{target.user}": check {_SECRET}'
+    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
+        return f'{target}: it does not let user "{target.user}" in ({_first_line(error)}): check {_SECRET}'
+    if isinstance(error, asyncpg.InvalidCatalogNameError):
+        return f'{target}: database "{target.database}" does not exist: create it, or check {_SECRET}'
+    if isinstance(error, asyncpg.InsufficientPrivilegeError):
+        return (
+            f'{target}: user "{target.user}" may not do this ({_first_line(error)}): '
+            f'grant it CREATE on database "{target.database}"'
+        )
+    if isinstance(error, asyncpg.TooManyConnectionsError):
+        return f"{target}: no connection left ({_first_line(error)}): raise max_connections or use smaller pools"
+    if isinstance(error, asyncpg.PostgresError):
+        return f"{target}: {_first_line(error)}"
+    if isinstance(error, socket.gaierror):
+        return f"{target}: the name does not resolve: check the host in {_SECRET}, and that its Service exists"
+    if isinstance(error, ConnectionRefusedError) or _all_refused(error):
+        return f"{target}: connection refused: check that PostgreSQL runs and listens on port {target.port}"
+    if isinstance(error, TimeoutError):
+        return f"{target}: no answer in time: check that it runs and that NetworkPolicies let this pod reach it"
+    if isinstance(error, ssl.SSLError):
+        return f"{target}: TLS failed ({_first_line(error)}): check sslmode and certificates of {_SECRET}"
+    return f"{target}: {_first_line(error) or type(error).__name__}"
+
+
+def _all_refused(error: BaseException) -> bool:
+    """A host name with several addresses gives one error that lists each address's own."""
+    return isinstance(error, OSError) and "refused" in str(error).lower()
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]

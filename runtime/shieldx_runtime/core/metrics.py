@@ -1,0 +1,60 @@
+"""What Prometheus reads. One object a process, handed to whoever counts."""
+
+from collections import deque
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
+_WINDOW: Final = 1000
+_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.018, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+class Metrics:
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._operations = Counter(
+            "credits_operations", "Operations by result", ["op", "result"], registry=self.registry
+        )
+        self._durations = Histogram(
+            "http_request_duration_seconds",
+            "Time from the first byte of a request's head to the end of its answer",
+            ["method", "route", "status"],
+            buckets=_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._recent_reads: deque[bool] = deque(maxlen=_WINDOW)
+        hit_rate = Gauge(
+            "credits_cache_hit_rate",
+            f"Share of the last {_WINDOW} balance reads that the cache answered; NaN before the first",
+            registry=self.registry,
+        )
+        hit_rate.set_function(self._hit_rate)
+        self._cache_errors = Counter(
+            "credits_cache_errors", "Calls of the cache that failed; each cost a hit and nothing else",
+            registry=self.registry,
+        )
+
+    def operation(self, op: str, result: str) -> None:
+        self._operations.labels(op, result).inc()
+
+    def cache_read(self, *, hit: bool) -> None:
+        self._recent_reads.append(hit)
+
+    def cache_error(self) -> None:
+        self._cache_errors.inc()
+
+    def request(self, method: str, route: str, status: int, duration_s: float) -> None:
+        # a method is the client's word: anything unusual shares one label
+        label = method if method in _METHODS else "other"
+        self._durations.labels(label, route, str(status)).observe(duration_s)
+
+    def _hit_rate(self) -> float:
+        reads = self._recent_reads
+        return sum(reads) / len(reads) if reads else float("nan")
+
+    def exposition(self) -> tuple[bytes, str]:
+        """The document for Prometheus and its content type."""
+        return generate_latest(self.registry), CONTENT_TYPE_LATEST
