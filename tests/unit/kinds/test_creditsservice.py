@@ -198,7 +198,7 @@ def test_old_pods_serve_on_while_a_migration_fails_and_the_version_is_named_as_r
     w.parent["spec"]["version"] = "1.1.0"
     w.parent["metadata"]["generation"] = 2
     w.step()
-    assert [j["metadata"]["name"] for j in w.lists["jobs"]][0].startswith("pay-migrate-")
+    assert w.lists["jobs"][0]["metadata"]["name"].startswith("pay-migrate-")
     finish_job(w, "Failed")
     w.lists["pods"] = [failed_pod("migration", 'database pay-db: relation "x" does not exist')]
     w.step()
