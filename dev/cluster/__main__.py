@@ -46,6 +46,12 @@ def main(arguments: list[str]) -> int:
     except StepError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except OSError as error:  # a folder of ours that may not be written, a full disk
+        print(
+            f"error: {error.filename or 'a file'}: {error.strerror}; make it writable or free some room",
+            file=sys.stderr,
+        )
+        return 1
     except KeyboardInterrupt:
         print("stopped; the next `make cluster` or `make down` removes what is half made", file=sys.stderr)
         return 130
@@ -82,7 +88,7 @@ def _status(place: Place) -> int:
         print(f"no cluster of the checkout {place.checkout}")
         return 1
     provider = lifecycle.provider_of_this_checkout(place)
-    alive = lifecycle.healthy(place, provider)
+    alive = lifecycle.healthy(place.kubeconfig, provider)
     print(f"{kind} {context}".strip() + (": ready" if alive else ": does not answer") + f" ({place.kubeconfig})")
     return 0 if alive else 1
 

@@ -38,7 +38,7 @@ def up(place: Place) -> None:
     with owner.locked(place.lock):
         record = owner.read(place.record)
         if record and record.ready:
-            alive = healthy(place, providers.of_kind(place, steps.say, record.provider))
+            alive = healthy(Path(record.kubeconfig), providers.of_kind(place, steps.say, record.provider))
             owner.require_ours(record, place.checkout, alive=alive)
             if alive and record.checkout == str(place.checkout) and current_choice(place)[0] == record.provider:
                 steps.say(f"the cluster {place.name} is up already")
@@ -62,7 +62,7 @@ def down(place: Place, *, purge: bool) -> None:
         record = owner.read(place.record)
         provider = providers.of_kind(place, steps.say, record.provider if record else "local")
         if record is not None and record.checkout != str(place.checkout):
-            owner.require_ours(record, place.checkout, alive=healthy(place, provider))
+            owner.require_ours(record, place.checkout, alive=healthy(Path(record.kubeconfig), provider))
         provider.delete()
         if purge:
             provider.purge()
@@ -92,11 +92,11 @@ def provider_of_this_checkout(place: Place) -> Provider:
     return providers.of_kind(place, _quiet, kind, context)
 
 
-def healthy(place: Place, provider: Provider) -> bool:
-    """Whether this checkout's kubeconfig leads to an API server that says it is ready."""
-    if not place.kubeconfig.exists():
+def healthy(kubeconfig: Path, provider: Provider) -> bool:
+    """Whether a kubeconfig leads to an API server that says it is ready."""
+    if not kubeconfig.is_file():
         return False
-    asked = [*provider.kubectl(), f"--kubeconfig={place.kubeconfig}", "get", "--raw=/readyz", "--request-timeout=2s"]
+    asked = [*provider.kubectl(), f"--kubeconfig={kubeconfig}", "get", "--raw=/readyz", "--request-timeout=2s"]
     try:
         return run(asked, timeout_s=HEALTH_TIMEOUT_S, check=False).stdout.strip() == "ok"
     except StepError:
@@ -120,11 +120,15 @@ def _make(place: Place, steps: Steps, record: Record | None) -> None:
     for path in (place.kubeconfig, place.choice):
         path.unlink(missing_ok=True)
     provider = providers.choose(place, steps.say, "")
-    owner.write(place.record, Record(provider.kind, str(place.checkout), ready=False))
+    owner.write(place.record, _record(place, provider, ready=False))
     provider.create(place.kubeconfig)
     _add_ons(steps, [*provider.kubectl(), f"--kubeconfig={place.kubeconfig}"])
     _remember(place, provider)
-    owner.write(place.record, Record(provider.kind, str(place.checkout), ready=True))
+    owner.write(place.record, _record(place, provider, ready=True))
+
+
+def _record(place: Place, provider: Provider, *, ready: bool) -> Record:
+    return Record(provider.kind, str(place.checkout), str(place.kubeconfig), ready=ready)
 
 
 def _add_ons(steps: Steps, kubectl_command: list[str]) -> None:

@@ -20,6 +20,7 @@ class Record:
 
     provider: str
     checkout: str
+    kubeconfig: str
     ready: bool
 
 
@@ -32,7 +33,7 @@ def read(path: Path) -> Record | None:
     try:
         return Record(**json.loads(text))
     except (ValueError, TypeError):
-        return Record(provider="local", checkout="", ready=False)
+        return Record(provider="local", checkout="", kubeconfig="", ready=False)
 
 
 def write(path: Path, record: Record) -> None:

@@ -96,7 +96,10 @@ def remove(settings: Settings) -> None:
     Raises:
         StepError: a process, a cgroup or the link does not go.
     """
+    groups = [root / settings.name for root in _hierarchies()]
     sandbox = find(settings)
+    if os.geteuid() != 0 and (sandbox is not None or any(group.exists() for group in groups)):
+        raise StepError(f"root made the cluster {settings.name}: run `make down` as root")
     if sandbox is not None:
         _kill(sandbox.init_pid)
         wait_until(

@@ -44,7 +44,6 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> FakeProvider:
     fake = FakeProvider()
     monkeypatch.setattr(providers, "choose", lambda *_: fake)
     monkeypatch.setattr(providers, "of_kind", lambda *_: fake)
-    monkeypatch.setattr(lifecycle, "healthy", lambda *_: fake.alive)
     monkeypatch.delenv("CONTEXT", raising=False)
     return fake
 
@@ -61,11 +60,11 @@ def test_a_run_that_failed_half_way_is_removed_before_the_next_makes_the_cluster
     provider.fails = True
     with pytest.raises(StepError):
         lifecycle.up(place)
-    assert owner.read(place.record) == Record("local", str(place.checkout), ready=False)
+    assert owner.read(place.record) == Record("local", str(place.checkout), str(place.kubeconfig), ready=False)
     provider.fails = False
     lifecycle.up(place)
     assert provider.calls == ["create", "delete", "create"]
-    assert owner.read(place.record) == Record("local", str(place.checkout), ready=True)
+    assert owner.read(place.record) == Record("local", str(place.checkout), str(place.kubeconfig), ready=True)
 
 
 def test_a_cluster_that_no_longer_answers_is_made_anew(place: Place, provider: FakeProvider) -> None:
@@ -75,10 +74,17 @@ def test_a_cluster_that_no_longer_answers_is_made_anew(place: Place, provider: F
     assert provider.calls == ["create", "delete", "create"]
 
 
+def other_s_record(other: Path) -> Record:
+    """A ready cluster of another checkout, whose kubeconfig need not be in its folder."""
+    kubeconfig = other.with_name("kubeconfig-of-the-other")
+    kubeconfig.write_text("{}")
+    return Record("local", str(other), str(kubeconfig), ready=True)
+
+
 def test_another_checkout_s_running_cluster_is_left_alone(place: Place, provider: FakeProvider, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
-    owner.write(place.record, Record("local", str(other), ready=True))
+    owner.write(place.record, other_s_record(other))
     provider.alive = True
     with pytest.raises(StepError, match=f"belongs to the checkout {other}"):
         lifecycle.up(place)
@@ -95,10 +101,10 @@ def test_a_dead_owner_s_cluster_is_taken_over(
     if reason == "its cluster is dead":
         other.mkdir()
     provider.alive = reason == "its folder is gone"
-    owner.write(place.record, Record("local", str(other), ready=True))
+    owner.write(place.record, other_s_record(other))
     lifecycle.up(place)
     assert provider.calls == ["delete", "create"]
-    assert owner.read(place.record) == Record("local", str(place.checkout), ready=True)
+    assert owner.read(place.record) == Record("local", str(place.checkout), str(place.kubeconfig), ready=True)
 
 
 def test_down_forgets_the_cluster_and_keeps_the_caches_unless_purged(place: Place, provider: FakeProvider) -> None:

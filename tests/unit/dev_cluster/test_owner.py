@@ -9,7 +9,7 @@ from dev.localkube.process import StepError
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
-    record = Record("docker", "/somewhere", ready=True)
+    record = Record("docker", "/somewhere", "/somewhere/kubeconfig", ready=True)
     owner.write(tmp_path / "a" / "record.json", record)
     assert owner.read(tmp_path / "a" / "record.json") == record
 
