@@ -17,7 +17,8 @@ from dev.devserver.redis import Redis
 from dev.devserver.service import CreditsProcess, new_admin_key
 from shieldx_contract import API_KEY_PATTERN, ENV_HEALTH_PORT, ENV_HTTP_PORT, HEALTH_PORT, HTTP_PORT
 
-_STATE: Final = Path(__file__).resolve().parents[2] / ".state" / "dev"
+_ENV_STATE: Final = "SHIELDX_DEV_STATE"
+_STATE: Final = Path(os.environ.get(_ENV_STATE) or Path(__file__).resolve().parents[2] / ".state" / "dev")
 _ENV_ADMIN_KEY: Final = "SHIELDX_ADMIN_KEY"
 _WATCH_S: Final = 0.5
 

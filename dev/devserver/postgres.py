@@ -1,5 +1,6 @@
 """A PostgreSQL of our own in a folder: made at the first start, kept between starts."""
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -64,14 +65,35 @@ class Postgres:
         """Does nothing where it exists."""
         exists = self._psql(f"SELECT 1 FROM pg_database WHERE datname = '{name}'")  # noqa: S608 - a name of ours
         if not exists.strip():
-            self._psql(f'CREATE DATABASE "{name}" TEMPLATE template0 ENCODING \'UTF8\'')
+            self._psql(f"CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING 'UTF8'")
 
     def stop(self) -> None:
         self._child.stop()
 
     def kill(self) -> None:
-        """As a crash of the machine would end it."""
+        """As a crash of the machine would end it: the server and each of its processes, which outlive it a little."""
+        children = self._children()
         self._child.kill()
+        for pid in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """It goes on existing and answers nobody, as behind a network that loses everything."""
+        self._signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        for pid in [str(self._child.pid), *self._children()]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), number)
+
+    def _children(self) -> list[str]:
+        """Its processes: each a session of its own, so that no process group has them all."""
+        pid = self._child.pid
+        return Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
 
     def _make(self) -> None:
         """Makes the data folder under another name first: a start that was cut off leaves no half of one."""

@@ -46,9 +46,11 @@ class Child:
     ) -> None:
         """Starts the command, its output in the log file. `stdin` carries what must not stand in arguments."""
         # the kernel stops the child if we die without a chance to
-        leash = ("setpriv", "--pdeathsig", self._stop_signal.name.removeprefix("SIG")) if shutil.which("setpriv") else ()
+        leash = (
+            ("setpriv", "--pdeathsig", self._stop_signal.name.removeprefix("SIG")) if shutil.which("setpriv") else ()
+        )
         with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = process = subprocess.Popen(
                 [*prefix, *leash, *command],
                 stdin=subprocess.PIPE,
                 stdout=log,
@@ -56,9 +58,9 @@ class Child:
                 env=dict(os.environ) if environ is None else dict(environ),
                 start_new_session=True,
             )
-        assert self._process.stdin is not None
-        with self._process.stdin as pipe:
-            pipe.write(stdin.encode())
+        if process.stdin:
+            with process.stdin as pipe:
+                pipe.write(stdin.encode())
 
     def wait_until(self, ready: Callable[[], bool], timeout_s: float) -> None:
         """Returns when `ready` says so.
@@ -80,7 +82,8 @@ class Child:
 
     def wait(self, timeout_s: float) -> int:
         """The exit status. Raises: subprocess.TimeoutExpired."""
-        assert self._process is not None
+        if self._process is None:
+            raise StartError(f"{self.name} has not been started")
         return self._process.wait(timeout_s)
 
     def stop(self, timeout_s: float = 15) -> None:

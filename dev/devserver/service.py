@@ -61,9 +61,7 @@ class CreditsProcess:
             ENV_CACHE_URI_FILE: str(self._secret("cache-uri", cache_uri)),
             ENV_ADMIN_KEY_FILE: str(self._secret("admin-key", admin_key)),
             # kept: the keys in the database are hashed under it
-            ENV_KEY_PEPPER_FILE: str(
-                pepper if pepper.exists() else self._secret("pepper", secrets.token_urlsafe(32))
-            ),
+            ENV_KEY_PEPPER_FILE: str(pepper if pepper.exists() else self._secret("pepper", secrets.token_urlsafe(32))),
             ENV_HTTP_HOST: LOOPBACK,
             ENV_HTTP_PORT: str(http_port),
             ENV_HEALTH_PORT: str(health_port),
@@ -107,7 +105,7 @@ class CreditsProcess:
     def readiness(self) -> tuple[int, dict[str, Any]]:
         """Status and document of the readiness path; status 0 while nothing listens."""
         try:
-            with urllib.request.urlopen(self.health_url + READINESS_PATH, timeout=3) as answer:
+            with urllib.request.urlopen(self.health_url + READINESS_PATH, timeout=3) as answer:  # noqa: S310 - http to loopback
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             with error:

@@ -10,8 +10,8 @@ import typer
 import uvloop
 
 from shieldx_runtime.core import log
-from shieldx_runtime.core.faults import InvalidUriError, parse_target
 from shieldx_runtime.core.database import read_uri
+from shieldx_runtime.core.faults import InvalidUriError, parse_target
 from shieldx_runtime.core.migrations import MigrationError
 from shieldx_runtime.core.migrations import run as run_migrations
 from shieldx_runtime.core.server import ListenError

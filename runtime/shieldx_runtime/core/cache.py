@@ -39,6 +39,9 @@ class _FileCredentials(CredentialProvider):
     def __init__(self, uri_file: Path) -> None:
         self._uri_file = uri_file
 
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        return self.get_credentials()
+
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
         try:
             parts = urlsplit(read_secret(self._uri_file, ENV_CACHE_URI_FILE))

@@ -123,6 +123,13 @@ class Database:
             row: Record | None = await connection.fetchrow(statement, *arguments)
             return row
 
+    async def fetch_row(self, statement: str, *arguments: Any) -> Record:
+        """The first row of a statement that always has one. Raises as `fetch`."""
+        row = await self.fetch_one(statement, *arguments)
+        if row is None:
+            raise RuntimeError("a statement that always gives a row gave none")
+        return row
+
     @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator[_Pooled]:
         if self._pool is None:
@@ -133,7 +140,7 @@ class Database:
                 yield connection
             except BaseException:
                 # a connection that is being cancelled takes its time to come back; the caller has none left
-                self._release_later(connection)
+                self._release_later(self._pool, connection)
                 raise
             await self._pool.release(connection, timeout=_RELEASE_TIMEOUT_S)
         except Exception as error:
@@ -141,9 +148,8 @@ class Database:
                 raise DatabaseUnavailableError(describe(error, target_of(self._uri_file))) from error
             raise
 
-    def _release_later(self, connection: _Pooled) -> None:
-        assert self._pool is not None
-        task = asyncio.create_task(self._release(self._pool, connection))
+    def _release_later(self, pool: "asyncpg.Pool[Record]", connection: _Pooled) -> None:
+        task = asyncio.create_task(self._release(pool, connection))
         self._releases.add(task)
         task.add_done_callback(self._releases.discard)
 
@@ -154,9 +160,7 @@ class Database:
             _logger.debug("connection given up", error=type(error).__name__)
 
     async def _connect(self, *_: Any, **options: Any) -> Connection:
-        return await connect(
-            self._uri_file, timeout_s=self._timeout_s, statement_timeout_s=self._timeout_s, **options
-        )
+        return await connect(self._uri_file, timeout_s=self._timeout_s, statement_timeout_s=self._timeout_s, **options)
 
     async def _keep_warm(self) -> None:
         """Keeps half of the pool connected and replaces all connections once in `_LIFETIME_S`."""

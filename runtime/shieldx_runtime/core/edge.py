@@ -65,9 +65,7 @@ class Edge:
                 _logger.exception("request failed", path=scope["path"], instance=problem.members["instance"])
                 await answer.give(problem.response(), scope, receive)
         finally:
-            self._metrics.request(
-                scope["method"], self._route_of(scope), answer.status, time.perf_counter() - start
-            )
+            self._metrics.request(scope["method"], self._route_of(scope), answer.status, time.perf_counter() - start)
 
     async def _admit(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         if self._in_flight >= self._max_in_flight:

@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import asyncpg
 
-_SECRET: Final = 'the Secret\'s key "uri"'
+_WHERE: Final = 'the Secret\'s key "uri"'
 _TRANSIENT_CLASSES: Final = ("08", "53", "57", "58")
 """SQLSTATE classes: connection, resources, operator intervention, system error."""
 _TRANSIENT_STATES: Final = frozenset(
@@ -85,7 +85,7 @@ def _missing(parts: SplitResult) -> str:
 
 
 def _uri_problem(problem: str) -> str:
-    return f"database URI: {problem}: write postgresql://user:password@host:5432/name into {_SECRET}"
+    return f"database URI: {problem}: write postgresql://user:password@host:5432/name into {_WHERE}"
 
 
 def is_unavailability(error: BaseException) -> bool:
@@ -111,40 +111,51 @@ def is_settled(error: BaseException) -> bool:
     )
 
 
-def describe(error: BaseException, target: Target | None) -> str:  # noqa: PLR0911 - one line for each cause
+_WORDS: Final[tuple[tuple[type[BaseException], str], ...]] = (
+    (asyncpg.InvalidPasswordError, 'password authentication failed for user "{user}": check {where}'),
+    (
+        asyncpg.InvalidAuthorizationSpecificationError,
+        'it does not let user "{user}" in ({reason}): check {where}',
+    ),
+    (asyncpg.InvalidCatalogNameError, 'database "{database}" does not exist: create it, or check {where}'),
+    (
+        asyncpg.InsufficientPrivilegeError,
+        'user "{user}" may not do this ({reason}): grant it CREATE on database "{database}"',
+    ),
+    (
+        asyncpg.TooManyConnectionsError,
+        "no connection is left ({reason}): raise max_connections or use smaller pools",
+    ),
+    (asyncpg.PostgresError, "{reason}"),
+    (
+        socket.gaierror,
+        "the name does not resolve: check the host in {where}, and that its Service exists",
+    ),
+    (ConnectionRefusedError, "connection refused: check that PostgreSQL runs and listens on port {port}"),
+    (TimeoutError, "no answer in time: check that it runs and that NetworkPolicies let this pod reach it"),
+    (ssl.SSLError, "TLS failed ({reason}): check sslmode and certificates of {where}"),
+    (BaseException, "{reason}"),
+)
+"""The first that fits an error says it."""
+
+
+def describe(error: BaseException, target: Target | None) -> str:
     """One line: which database, what is wrong, what to check."""
     if isinstance(error, InvalidUriError) or target is None:
         return str(error)
-    if isinstance(error, asyncpg.InvalidPasswordError):
-        return f'{target}: password authentication failed for user "{target.user}": check {_SECRET}'
-    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
-        return f'{target}: it does not let user "{target.user}" in ({_first_line(error)}): check {_SECRET}'
-    if isinstance(error, asyncpg.InvalidCatalogNameError):
-        return f'{target}: database "{target.database}" does not exist: create it, or check {_SECRET}'
-    if isinstance(error, asyncpg.InsufficientPrivilegeError):
-        return (
-            f'{target}: user "{target.user}" may not do this ({_first_line(error)}): '
-            f'grant it CREATE on database "{target.database}"'
-        )
-    if isinstance(error, asyncpg.TooManyConnectionsError):
-        return f"{target}: no connection left ({_first_line(error)}): raise max_connections or use smaller pools"
-    if isinstance(error, asyncpg.PostgresError):
-        return f"{target}: {_first_line(error)}"
-    if isinstance(error, socket.gaierror):
-        return f"{target}: the name does not resolve: check the host in {_SECRET}, and that its Service exists"
-    if isinstance(error, ConnectionRefusedError) or _all_refused(error):
-        return f"{target}: connection refused: check that PostgreSQL runs and listens on port {target.port}"
-    if isinstance(error, TimeoutError):
-        return f"{target}: no answer in time: check that it runs and that NetworkPolicies let this pod reach it"
-    if isinstance(error, ssl.SSLError):
-        return f"{target}: TLS failed ({_first_line(error)}): check sslmode and certificates of {_SECRET}"
-    return f"{target}: {_first_line(error) or type(error).__name__}"
+    if _all_refused(error):
+        error = ConnectionRefusedError()
+    words = next(words for kind, words in _WORDS if isinstance(error, kind))
+    filled = words.format(
+        user=target.user,
+        database=target.database,
+        port=target.port,
+        where=_WHERE,
+        reason=str(error).strip().partition("\n")[0] or type(error).__name__,
+    )
+    return f"{target}: {filled}"
 
 
 def _all_refused(error: BaseException) -> bool:
     """A host name with several addresses gives one error that lists each address's own."""
     return isinstance(error, OSError) and "refused" in str(error).lower()
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -69,6 +69,4 @@ def build_app(health: Health, metrics: Metrics) -> Starlette:
         document, content_type = metrics.exposition()
         return Response(document, headers={"Content-Type": content_type})
 
-    return Starlette(
-        routes=[Route(LIVENESS_PATH, live), Route(READINESS_PATH, ready), Route(METRICS_PATH, measure)]
-    )
+    return Starlette(routes=[Route(LIVENESS_PATH, live), Route(READINESS_PATH, ready), Route(METRICS_PATH, measure)])

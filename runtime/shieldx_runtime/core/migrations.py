@@ -97,15 +97,15 @@ async def run(uri_file: Path, schema: str, migrations: Sequence[Migration], *, w
         MigrationError: with one line that names the database, the cause and the remedy.
     """
     connection = await _connect_patiently(uri_file, wait_s)
+    count = 0
     try:
-        count = 0
         while await _apply_next(connection, schema, migrations):
             count += 1
-        return count
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise MigrationError(describe(error, target_of(uri_file))) from error
     finally:
         await connection.close(timeout=5)
+    return count
 
 
 async def _connect_patiently(uri_file: Path, wait_s: float) -> Connection:
@@ -181,5 +181,3 @@ def schema_problem(migrations: Sequence[Migration], applied: Mapping[int, str]) 
     except MigrationError as error:
         return str(error)
     return f"migration {rest[0].name} is missing: run `credits migrate`" if rest else ""
-
-

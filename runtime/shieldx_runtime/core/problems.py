@@ -52,9 +52,7 @@ _STATUS_KINDS: Final = {k.status: k for k in (MALFORMED, NOT_FOUND, METHOD, TOO_
 class ProblemError(Exception):
     """Ends a request with a problem document. `members` are extension members beside the standard ones."""
 
-    def __init__(
-        self, kind: Kind, detail: str, *, headers: Mapping[str, str] | None = None, **members: Any
-    ) -> None:
+    def __init__(self, kind: Kind, detail: str, *, headers: Mapping[str, str] | None = None, **members: Any) -> None:
         super().__init__(f"{kind.slug}: {detail}")
         self.kind = kind
         self.detail = detail
@@ -156,27 +154,27 @@ def _field_error(error: Mapping[str, Any]) -> dict[str, str]:
     return {"field": name, "problem": problem, "remedy": remedy}
 
 
+_LOOK_UP: Final = "see the API document for what this field takes"
+_WORDS: Final[Mapping[str, tuple[str, str]]] = {
+    "missing": ("it is missing", "send it"),
+    "extra_forbidden": ("this call has no such field", "remove it"),
+    "greater_than_equal": ("it is less than {ge}", "send at least {ge}"),
+    "less_than_equal": ("it is greater than {le}", "send at most {le}"),
+    "int_type": ("it is not an integer", "send a JSON number without fraction, exponent or quotes"),
+    "string_pattern_mismatch": ("it has a wrong form", "send text that matches {pattern}"),
+    "string_too_long": ("it is too long", "send at most {max_length} characters"),
+    "string_too_short": ("it is too short", "send at least {min_length} characters"),
+    "too_long": ("it has too many entries", "send at most {max_length}"),
+    "too_short": ("it has too few entries", "send at least {min_length}"),
+    "model_attributes_type": ("it is no JSON object", "send one JSON object"),
+    "value_error": ("{error}", "leave the field out, or " + _LOOK_UP),
+}
+"""Words for pydantic's error types, over the context of the error."""
+
+
 def _words(error: Mapping[str, Any]) -> tuple[str, str]:
+    if error["type"] not in _WORDS:
+        return str(error["msg"]), _LOOK_UP
+    problem, remedy = _WORDS[error["type"]]
     context = error.get("ctx", {})
-    match error["type"]:
-        case "missing":
-            return "it is missing", "send it"
-        case "extra_forbidden":
-            return "this call has no such field", "remove it"
-        case "greater_than_equal" | "less_than_equal":
-            bound, limit = ("less", context["ge"]) if "ge" in context else ("greater", context["le"])
-            return f"it is {bound} than {limit}", f"send {'at least' if bound == 'less' else 'at most'} {limit}"
-        case "int_type" | "int_from_float" | "int_parsing_size":
-            return "it is not an integer", "send a JSON number without fraction, exponent or quotes"
-        case "string_pattern_mismatch":
-            return "it has a wrong form", f"send text that matches {context['pattern']}"
-        case "string_too_long" | "too_long":
-            return "it is too long", f"send at most {context['max_length']}"
-        case "too_short":
-            return "it is too short", f"send at least {context['min_length']}"
-        case "model_attributes_type":
-            return "it is no JSON object", "send one JSON object"
-        case "value_error":
-            return str(context["error"]), "see the API document for what this field takes"
-        case _:
-            return str(error["msg"]), "see the API document for what this field takes"
+    return problem.format(**context), remedy.format(**context)

@@ -161,9 +161,7 @@ def _file(environ: Environment, variable: str) -> Path:
     return Path(value)
 
 
-def _number(  # noqa: PLR0913 - each names a part of one rule
-    environ: Environment, variable: str, kind: Callable[[str], T], *, default: T, low: float, high: float
-) -> T:
+def _number(environ: Environment, variable: str, kind: Callable[[str], T], *, default: T, low: float, high: float) -> T:
     text = environ.get(variable, "")
     if not text:
         return default

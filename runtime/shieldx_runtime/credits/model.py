@@ -71,3 +71,12 @@ class Result:
     balance: int = 0
     available: int = 0
     account: Account | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A movement that took place, now or when its key was first sent. `balance` is the one right after it."""
+
+    transaction_id: uuid.UUID
+    balance: int
+    replayed: bool

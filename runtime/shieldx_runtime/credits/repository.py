@@ -27,7 +27,7 @@ class Repository:
         self._database = database
 
     async def move(self, movement: Movement, key_id: str) -> Result:
-        row = await self._database.fetch_one(
+        row = await self._database.fetch_row(
             _SQL["move"],
             movement.kind.value,
             movement.tenant_id,
@@ -39,7 +39,6 @@ class Repository:
             movement.reference,
             movement.source,
         )
-        assert row is not None
         outcome = Outcome(row["outcome"])
         decided = outcome in (Outcome.DONE, Outcome.INSUFFICIENT)
         return Result(
@@ -91,13 +90,11 @@ class Repository:
 
     async def maintain_idempotency(self, days_ahead: int) -> tuple[int, int]:
         """How many partitions were made and dropped."""
-        row = await self._database.fetch_one(_SQL["maintain_idempotency"], days_ahead)
-        assert row is not None
+        row = await self._database.fetch_row(_SQL["maintain_idempotency"], days_ahead)
         return row["created"], row["dropped"]
 
     async def partition_of_today_present(self) -> bool:
-        row = await self._database.fetch_one(_SQL["partition_of_today"])
-        assert row is not None
+        row = await self._database.fetch_row(_SQL["partition_of_today"])
         return bool(row["present"])
 
     async def applied_migrations(self) -> dict[int, str]:

@@ -133,9 +133,9 @@ def build_api(service: CreditsService | None) -> FastAPI:
     """The API. Without a service it can only be described, not called."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.state.service = service
-    app.add_exception_handler(ProblemError, _answer_problem)
-    app.add_exception_handler(RequestValidationError, _answer_validation)
-    app.add_exception_handler(HTTPException, _answer_http)
+    app.exception_handler(ProblemError)(_answer_problem)
+    app.exception_handler(RequestValidationError)(_answer_validation)
+    app.exception_handler(HTTPException)(_answer_http)
     admin: dict[str, Any] = {"dependencies": [Administrator], "tags": ["administration"]}
     tenant: dict[str, Any] = {"tags": ["credits"]}
     created: dict[int | str, dict[str, Any]] = {201: {"description": "Created"}}
@@ -175,10 +175,9 @@ def build_api(service: CreditsService | None) -> FastAPI:
 
 
 async def _move(request: Request, principal: Principal, movement: Movement, message: str) -> Response:
-    result = await _service(request).move(principal, movement)
-    assert result.transaction_id is not None
-    answer = MovementAnswer(transaction_id=result.transaction_id, balance=result.balance, message=message)
-    return _json(answer, headers=problems.REPLAYED if result.replayed else None)
+    receipt = await _service(request).move(principal, movement)
+    answer = MovementAnswer(transaction_id=receipt.transaction_id, balance=receipt.balance, message=message)
+    return _json(answer, headers=problems.REPLAYED if receipt.replayed else None)
 
 
 def _idempotency_key(request: Request, in_body: object) -> Any:
@@ -230,16 +229,13 @@ def _json(answer: BaseModel, *, status: int = 200, headers: dict[str, str] | Non
     return Response(answer.model_dump_json(), status_code=status, media_type="application/json", headers=headers)
 
 
-async def _answer_problem(_: Request, error: Exception) -> Response:
-    assert isinstance(error, ProblemError)
+async def _answer_problem(_: Request, error: ProblemError) -> Response:
     return error.response()
 
 
-async def _answer_validation(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
+async def _answer_validation(request: Request, error: RequestValidationError) -> Response:
     return core_problems.from_validation(request, error).response()
 
 
-async def _answer_http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+async def _answer_http(request: Request, error: HTTPException) -> Response:
     return core_problems.from_http(request, error).response()

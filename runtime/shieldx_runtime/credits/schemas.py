@@ -14,6 +14,7 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
+from pydantic.json_schema import SkipJsonSchema
 
 from shieldx_contract import API_KEY_PATTERN, TENANT_ID_PATTERN
 from shieldx_runtime.core.auth import Scope
@@ -63,6 +64,14 @@ def parse_idempotency_key(value: object) -> uuid.UUID | None:
     return uuid.UUID(value) if isinstance(value, str) and _UUID4.fullmatch(value) else None
 
 
+def _refuse(_: object) -> None:
+    raise ValueError("this version does not honour it: purchased credits do not expire and have no priority")
+
+
+_NotHonoured: TypeAlias = Annotated[None, BeforeValidator(_refuse)]
+"""A field of a later version. Credits that never expire must not be sold as credits that do."""
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -109,15 +118,8 @@ class PurchaseBody(_Body):
     reference: Text | None = None
     source: Label | None = Field(default=None, description="Where the credits come from.")
     idempotency_key: IdempotencyKey
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_what_is_not_honoured(cls, data: object) -> object:
-        """Credits that never expire must not be sold as credits that do."""
-        for field in ("expires_at", "priority"):
-            if isinstance(data, dict) and field in data:
-                raise ValueError(f"{field!r} is not supported by this version: purchased credits do not expire")
-        return data
+    expires_at: SkipJsonSchema[_NotHonoured] = None
+    priority: SkipJsonSchema[_NotHonoured] = None
 
 
 class _KeyBody(_Body):
@@ -137,9 +139,7 @@ class _KeyBody(_Body):
 
 class IssueKeyBody(_KeyBody):
     model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"tenant_id": "org-123", "scopes": ["consume", "read"], "expires_at": None}]
-        }
+        json_schema_extra={"examples": [{"tenant_id": "org-123", "scopes": ["consume", "read"], "expires_at": None}]}
     )
 
 

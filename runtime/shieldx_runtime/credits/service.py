@@ -14,7 +14,7 @@ from shieldx_runtime.core.metrics import Metrics
 from shieldx_runtime.core.problems import ProblemError
 from shieldx_runtime.credits import problems
 from shieldx_runtime.credits.balances import BalanceCache
-from shieldx_runtime.credits.model import Account, Movement, Outcome, Result
+from shieldx_runtime.credits.model import Account, Movement, Outcome, Receipt, Result
 from shieldx_runtime.credits.repository import Repository
 
 PARTITION_DAYS_AHEAD: Final = 7
@@ -39,7 +39,7 @@ class CreditsService:
         self._metrics = metrics
         self._pepper = pepper
 
-    async def move(self, principal: Principal, movement: Movement) -> Result:
+    async def move(self, principal: Principal, movement: Movement) -> Receipt:
         """Carries out a movement, or tells again what its key was first answered.
 
         Raises:
@@ -51,8 +51,9 @@ class CreditsService:
             result = await self._repository.move(movement, principal.key_id)
             if result.account and result.outcome is Outcome.DONE:
                 await self._balances.written(result.account)
-            counter.result = "replayed" if result.replayed else "ok"
-            return _accepted(movement, result)
+            receipt = _receipt(movement, result)
+            counter.result = "replayed" if receipt.replayed else "ok"
+            return receipt
 
     async def balance(self, principal: Principal, tenant_id: str) -> Account:
         """Raises: ProblemError 404, unknown tenant."""
@@ -94,7 +95,7 @@ class CreditsService:
             _logger.info("key issued", key_id=key_id, tenant_id=tenant_id, scopes=sorted(scopes))
             return key_id, key
 
-    async def register_key(  # noqa: PLR0913 - the parts of a key
+    async def register_key(
         self,
         key_id: str,
         *,
@@ -175,19 +176,18 @@ class _Counter:
     result = "ok"
 
 
-def _accepted(movement: Movement, result: Result) -> Result:
-    match result.outcome:
-        case Outcome.DONE:
-            return result
-        case Outcome.INSUFFICIENT:
-            raise problems.insufficient(
-                movement.tenant_id, available=result.available, required=movement.amount, replayed=result.replayed
-            )
-        case Outcome.UNKNOWN_TENANT:
-            raise problems.unknown_tenant(movement.tenant_id)
-        case Outcome.IN_FLIGHT:
-            raise problems.in_flight()
-        case Outcome.KEY_REUSED:
-            raise problems.key_reused()
-        case Outcome.LIMIT:
-            raise problems.balance_limit(movement.tenant_id, balance=result.balance, amount=movement.amount)
+def _receipt(movement: Movement, result: Result) -> Receipt:
+    """The receipt of a movement that took place; the refusal of any other."""
+    tenant_id, amount = movement.tenant_id, movement.amount
+    if result.outcome is Outcome.DONE and result.transaction_id:
+        return Receipt(result.transaction_id, result.balance, result.replayed)
+    if result.outcome is Outcome.INSUFFICIENT:
+        raise problems.insufficient(tenant_id, available=result.available, required=amount, replayed=result.replayed)
+    if result.outcome is Outcome.LIMIT:
+        raise problems.balance_limit(tenant_id, balance=result.balance, amount=amount)
+    refusals = {
+        Outcome.UNKNOWN_TENANT: problems.unknown_tenant(tenant_id),
+        Outcome.IN_FLIGHT: problems.in_flight(),
+        Outcome.KEY_REUSED: problems.key_reused(),
+    }
+    raise refusals[result.outcome]
