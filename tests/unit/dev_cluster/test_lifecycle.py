@@ -33,7 +33,7 @@ class FakeProvider:
         self.calls.append("purge")
 
     def kubectl(self) -> list[str]:
-        return ["echo", "ok"] if self.alive else ["false"]
+        return ["sh", "-c", "echo ok"] if self.alive else ["false"]
 
     def node_command(self, *argv: str) -> list[str]:
         return list(argv)
