@@ -70,6 +70,10 @@ class ApiError(Exception):
         return self.status != 0
 
 
+class FencedError(Exception):
+    """This process may not write any more: its lease may have been taken by another."""
+
+
 def path_of(resource: Resource, namespace: str, name: str = "", subresource: str = "") -> str:
     """The URL path of a resource or an object, such as /apis/apps/v1/namespaces/a/deployments/b/status."""
     root = f"/apis/{resource.group}/{resource.version}" if resource.group else f"/api/{resource.version}"
@@ -104,7 +108,7 @@ class _Request:
 
 @dataclass(slots=True)
 class Client:
-    """One connection to the API server. `fence` is asked before each write and raises if writing is not allowed.
+    """One connection to the API server. `fence` is asked before each write and raises FencedError if it must not be.
 
     Every method raises ApiError if the server refuses or does not answer.
     """
