@@ -22,7 +22,7 @@ def require_free(port: int, variable: str) -> None:
         socket.create_server((LOOPBACK, port)).close()
     except OSError as error:
         raise StartError(
-            f"port {port} of {LOOPBACK} is busy ({error.strerror}): stop what listens there, or set {variable} to another"
+            f"port {port} of {LOOPBACK} is busy ({error.strerror}): stop what listens there or set {variable}"
         ) from error
 
 

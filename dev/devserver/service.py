@@ -25,6 +25,7 @@ from shieldx_contract import (
     ENV_HTTP_PORT,
     ENV_KEY_PEPPER_FILE,
     ENV_LOG_LEVEL,
+    METRICS_PATH,
     READINESS_PATH,
 )
 
@@ -55,7 +56,7 @@ class CreditsProcess:
         self.health_port = health_port
         self.database_uri_file = self._secret("database-uri", database_uri)
         pepper = self._folder / "pepper"
-        self._environ = {
+        self.environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("SHIELDX_")},
             ENV_DATABASE_URI_FILE: str(self.database_uri_file),
             ENV_CACHE_URI_FILE: str(self._secret("cache-uri", cache_uri)),
@@ -86,7 +87,7 @@ class CreditsProcess:
     def migrate(self) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [sys.executable, *CREDITS_MIGRATE[1:]],
-            env=self._environ,
+            env=self.environ,
             capture_output=True,
             text=True,
             timeout=_MIGRATE_TIMEOUT_S,
@@ -95,7 +96,7 @@ class CreditsProcess:
 
     def start(self, *, wait_ready_s: float = 20) -> None:
         """Starts it and waits until it is ready; 0 does not wait. Raises: StartError."""
-        self._child.start([sys.executable, *CREDITS_SERVE[1:]], environ=self._environ)
+        self._child.start([sys.executable, *CREDITS_SERVE[1:]], environ=self.environ)
         if wait_ready_s:
             self._child.wait_until(self.ready, wait_ready_s)
 
@@ -112,6 +113,11 @@ class CreditsProcess:
                 return error.code, json.load(error)
         except OSError:
             return 0, {}
+
+    def metrics(self) -> str:
+        with urllib.request.urlopen(self.health_url + METRICS_PATH, timeout=3) as answer:  # noqa: S310 - loopback
+            text: str = answer.read().decode()
+            return text
 
     def stop(self) -> None:
         self._child.stop()

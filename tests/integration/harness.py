@@ -1,0 +1,200 @@
+"""What integration tests talk with: the running service, over HTTP, and its database, by SQL."""
+
+import asyncio
+import hashlib
+import json
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any, TypeVar
+
+import asyncpg
+import httpx
+
+from dev.devserver.ports import free_port
+from dev.devserver.postgres import Postgres
+from dev.devserver.redis import Redis
+from dev.devserver.service import CreditsProcess, new_admin_key
+from shieldx_contract import ENV_KEY_PEPPER_FILE
+
+PROBLEM = "application/problem+json"
+_numbers = count()
+T = TypeVar("T")
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
+def new_tenant_id() -> str:
+    return f"org-{next(_numbers)}-{uuid.uuid4().hex[:8]}"
+
+
+class Api:
+    """A client with a key. Calls give the response, whatever its status."""
+
+    def __init__(self, url: str, key: str | None) -> None:
+        self.url = url
+        self.key = key
+        self.headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self.http = httpx.Client(base_url=url, headers=self.headers, timeout=15)
+
+    def close(self) -> None:
+        self.http.close()
+
+    @contextmanager
+    def with_key(self, key: str | None) -> Iterator["Api"]:
+        other = Api(self.url, key)
+        try:
+            yield other
+        finally:
+            other.close()
+
+    def tenant(self, credits_: int = 0) -> str:
+        """A new tenant with that many credits."""
+        tenant_id = new_tenant_id()
+        assert self.http.put(f"/credits/tenants/{tenant_id}").status_code == 201
+        if credits_:
+            assert self.purchase(tenant_id, credits_).status_code == 200
+        return tenant_id
+
+    def issue(self, tenant_id: str | None, *scopes: str) -> str:
+        answer = self.http.post("/credits/keys", json={"tenant_id": tenant_id, "scopes": list(scopes)})
+        assert answer.status_code == 201
+        key: str = answer.json()["key"]
+        return key
+
+    def consume(self, tenant_id: str, amount: Any, key: str | None = None, **more: Any) -> httpx.Response:
+        body = {"tenant_id": tenant_id, "amount": amount, "idempotency_key": key or new_id(), **more}
+        return self.http.post("/credits/consume", json=body)
+
+    def purchase(self, tenant_id: str, amount: Any, key: str | None = None, **more: Any) -> httpx.Response:
+        body = {"tenant_id": tenant_id, "amount": amount, "idempotency_key": key or new_id(), **more}
+        return self.http.post("/credits/purchase", json=body)
+
+    def balance(self, tenant_id: str, **headers: str) -> httpx.Response:
+        return self.http.get(f"/credits/balance/{tenant_id}", headers=headers)
+
+    async def consume_all(self, bodies: list[dict[str, Any]], *, connections: int = 64) -> list[httpx.Response]:
+        """All of them at once, over at most that many connections."""
+        limits = httpx.Limits(max_connections=connections)
+        async with httpx.AsyncClient(base_url=self.url, headers=self.headers, timeout=30, limits=limits) as client:
+            return await asyncio.gather(*[client.post("/credits/consume", json=body) for body in bodies])
+
+
+def problem_of(answer: httpx.Response, status: int, slug: str) -> dict[str, Any]:
+    """The problem document of an answer, which must be one of that sort."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == PROBLEM
+    document: dict[str, Any] = answer.json()
+    assert document["type"] == f"https://shieldx.io/problems/{slug}"
+    assert document["status"] == status
+    assert document["title"]
+    assert document["detail"]
+    return document
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A database, a cache and one service on them."""
+
+    postgres: Postgres
+    redis: Redis
+    service: CreditsProcess
+    api: Api
+    folder: Path
+    admin_key: str
+
+    def replica(self, stack: ExitStack, **settings: str) -> CreditsProcess:
+        """Another process of the same service, started and stopped with `stack`."""
+        shared = {ENV_KEY_PEPPER_FILE: self.service.environ[ENV_KEY_PEPPER_FILE]}
+        process = CreditsProcess(
+            self.folder / f"replica-{next(_numbers)}",
+            database_uri=self.postgres.uri("credits"),
+            cache_uri=self.redis.uri,
+            admin_key=self.admin_key,
+            http_port=free_port(),
+            health_port=free_port(),
+            settings={**shared, **settings},
+        )
+        stack.callback(process.stop)
+        process.start()
+        return process
+
+    def sql(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+        return query(self.postgres.uri("credits"), statement, *arguments)
+
+
+@contextmanager
+def running_stack(folder: Path, *, durable: bool = False, **settings: str) -> Iterator[Stack]:
+    with ExitStack() as stack:
+        redis = Redis(folder / "redis")
+        stack.callback(redis.stop)
+        redis.start()
+        postgres = Postgres(folder / "postgres", durable=durable)
+        stack.callback(postgres.stop)
+        postgres.start()
+        postgres.create_database("credits")
+        admin_key = new_admin_key()
+        service = CreditsProcess(
+            folder / "credits",
+            database_uri=postgres.uri("credits"),
+            cache_uri=redis.uri,
+            admin_key=admin_key,
+            http_port=free_port(),
+            health_port=free_port(),
+            settings=settings,
+        )
+        migration = service.migrate()
+        assert migration.returncode == 0, migration.stderr
+        stack.callback(service.stop)
+        service.start()
+        api = Api(service.url, admin_key)
+        stack.callback(api.close)
+        yield Stack(postgres, redis, service, api, folder, admin_key)
+
+
+def query(uri: str, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+    async def run(connection: "asyncpg.Connection[asyncpg.Record]") -> list[asyncpg.Record]:
+        return await connection.fetch(statement, *arguments)
+
+    return asyncio.run(with_connection(uri, run))
+
+
+async def with_connection(
+    uri: str, use: "Callable[[asyncpg.Connection[asyncpg.Record]], Awaitable[T]]"
+) -> T:
+    connection = await asyncpg.connect(uri)
+    try:
+        return await use(connection)
+    finally:
+        await connection.close()
+
+
+def assert_books_balance(stack: Stack, tenant_id: str) -> None:
+    """The account equals the sum of its ledger, versions have no gap, and the audit chain verifies."""
+    account = stack.sql("SELECT * FROM credits.accounts WHERE tenant_id = $1", tenant_id)[0]
+    ledger = stack.sql("SELECT * FROM credits.ledger WHERE tenant_id = $1 ORDER BY version", tenant_id)
+    audit = stack.sql("SELECT * FROM credits.audit WHERE tenant_id = $1 ORDER BY version", tenant_id)
+    balance, last_hash = 0, bytes(32)
+    assert [row["version"] for row in ledger] == list(range(1, account["version"] + 1))
+    assert [row["version"] for row in audit] == [row["version"] for row in ledger]
+    for row, link in zip(ledger, audit, strict=True):
+        balance += row["amount"] if row["kind"] == "purchase" else -row["amount"]
+        assert row["balance_after"] == balance >= 0
+        assert link["hash"] == hashlib.sha256(last_hash + link["entry"].encode()).digest()
+        last_hash = link["hash"]
+        entry = json.loads(link["entry"])
+        assert entry[1:7] == [
+            tenant_id,
+            row["version"],
+            row["kind"],
+            row["amount"],
+            row["balance_after"],
+            str(row["transaction_id"]),
+        ]
+    assert account["balance"] == balance
+    assert account["chain_hash"] == last_hash
