@@ -44,8 +44,11 @@ class Child:
         environ: Mapping[str, str] | None = None,
         stdin: str = "",
     ) -> None:
-        """Starts the command, its output in the log file. `stdin` carries what must not stand in arguments."""
-        # the kernel stops the child if we die without a chance to
+        """Starts the command, its output in the log file. `stdin` carries what must not stand in arguments.
+
+        To be called by the main thread: the kernel stops the child when the thread that started it is gone.
+        """
+        # so that nothing is left even if we are killed
         leash = (
             ("setpriv", "--pdeathsig", self._stop_signal.name.removeprefix("SIG")) if shutil.which("setpriv") else ()
         )

@@ -1,6 +1,7 @@
 """A Redis of our own that keeps nothing."""
 
 import secrets
+import signal
 from pathlib import Path
 
 from dev.devserver.binaries import redis_server
@@ -46,3 +47,10 @@ class Redis:
 
     def kill(self) -> None:
         self._child.kill()
+
+    def freeze(self) -> None:
+        """It goes on existing and answers nobody."""
+        self._child.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._child.signal(signal.SIGCONT)

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -16,3 +17,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def api(stack: Stack) -> Api:
     """A client with the administrator's key."""
     return stack.api
+
+
+@pytest.fixture(scope="session")
+def replica(stack: Stack) -> Iterator[Api]:
+    """A client of another process of the same service."""
+    with ExitStack() as exits:
+        other = Api(stack.replica(exits).url, stack.admin_key)
+        exits.callback(other.close)
+        yield other

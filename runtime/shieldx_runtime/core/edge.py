@@ -57,13 +57,10 @@ class Edge:
                 await self._admit(scope, receive, answer)
             except ProblemError as error:
                 await answer.give(error.response(), scope, receive)
-            except DatabaseUnavailableError as error:
-                _logger.warning("request failed: database unavailable", path=scope["path"], problem=str(error))
-                await answer.give(problems.unavailable().response(), scope, receive)
-            except Exception:
-                problem = problems.internal()
-                _logger.exception("request failed", path=scope["path"], instance=problem.members["instance"])
-                await answer.give(problem.response(), scope, receive)
+            except Exception as error:
+                # what the application let through it has answered already; the rest came from before it
+                if answer.status == 0:
+                    await answer.give(failure(error, scope["path"]), scope, receive)
         finally:
             self._metrics.request(scope["method"], self._route_of(scope), answer.status, time.perf_counter() - start)
 
@@ -106,6 +103,16 @@ class Edge:
             if route.matches(scope)[0] is not Match.NONE:
                 return str(getattr(route, "path", "unmatched"))
         return "unmatched"
+
+
+def failure(error: Exception, path: str) -> Response:
+    """The answer to a request that failed through no fault of its own, and the line in the log that goes with it."""
+    if isinstance(error, DatabaseUnavailableError):
+        _logger.warning("request failed: database unavailable", path=path, problem=str(error))
+        return problems.unavailable().response()
+    problem = problems.internal()
+    _logger.error("request failed", path=path, instance=problem.members["instance"], exc_info=error)
+    return problem.response()
 
 
 class _Answer:

@@ -12,6 +12,8 @@ from starlette.responses import Response
 from shieldx_contract import CREDITS_KEY_PATH, CREDITS_TENANT_PATH
 from shieldx_runtime.core import problems as core_problems
 from shieldx_runtime.core.auth import Principal, Scope, key_id_of
+from shieldx_runtime.core.edge import failure
+from shieldx_runtime.core.faults import DatabaseUnavailableError
 from shieldx_runtime.core.problems import Kind as ProblemKind
 from shieldx_runtime.core.problems import ProblemError, invalid_field
 from shieldx_runtime.credits import problems
@@ -136,6 +138,8 @@ def build_api(service: CreditsService | None) -> FastAPI:
     app.exception_handler(ProblemError)(_answer_problem)
     app.exception_handler(RequestValidationError)(_answer_validation)
     app.exception_handler(HTTPException)(_answer_http)
+    app.exception_handler(DatabaseUnavailableError)(_answer_failure)
+    app.exception_handler(Exception)(_answer_failure)
     admin: dict[str, Any] = {"dependencies": [Administrator], "tags": ["administration"]}
     tenant: dict[str, Any] = {"tags": ["credits"]}
     created: dict[int | str, dict[str, Any]] = {201: {"description": "Created"}}
@@ -239,3 +243,7 @@ async def _answer_validation(request: Request, error: RequestValidationError) ->
 
 async def _answer_http(request: Request, error: HTTPException) -> Response:
     return core_problems.from_http(request, error).response()
+
+
+async def _answer_failure(request: Request, error: Exception) -> Response:
+    return failure(error, request.url.path)
