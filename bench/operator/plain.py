@@ -5,7 +5,6 @@ It makes the same ConfigMap as the Widget kind. It runs as `kopf run` would, wit
 
 import argparse
 import asyncio
-import os
 import time
 from http import HTTPStatus
 from typing import Any
@@ -43,7 +42,6 @@ def main() -> None:
     parser.add_argument("--group", required=True)
     parser.add_argument("--namespace", required=True)
     args = parser.parse_args()
-    os.environ["KUBECONFIG"] = args.kubeconfig
 
     @kopf.on.startup()
     async def start(settings: kopf.OperatorSettings, **_: Any) -> None:

@@ -1,7 +1,6 @@
 """An operator process with the Widget kind alone: what the benchmark measures and the tests kill."""
 
 import argparse
-import asyncio
 import sys
 
 from bench.operator.widget import WidgetKind
@@ -35,8 +34,7 @@ def main() -> int:
         lease_name=args.lease,
         watch_timeout_s=args.watch_timeout_s,
     )
-    operator = Operator(options, [WidgetKind(args.group)], Cluster(kubeconfig=args.kubeconfig))
-    return asyncio.run(operator.run())
+    return Operator(options, [WidgetKind(args.group)], Cluster(kubeconfig=args.kubeconfig)).main()
 
 
 if __name__ == "__main__":

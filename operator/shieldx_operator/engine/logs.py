@@ -7,7 +7,12 @@ from typing import Final
 import structlog
 from structlog.typing import Processor
 
-_QUIET: Final = {"kopf": logging.WARNING, "kubernetes": logging.WARNING, "asyncio": logging.WARNING, "aiohttp.access": logging.WARNING}
+_QUIET: Final = {
+    "kopf": logging.WARNING,
+    "kubernetes": logging.WARNING,
+    "asyncio": logging.WARNING,
+    "aiohttp.access": logging.WARNING,
+}
 _UNTRUE: Final = "OS signals are ignored"
 """kopf warns of this outside the main thread; signals are handled by `run.py`."""
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import aiohttp
 import structlog
+import uvloop
 
 from shieldx_contract import MANAGED_BY
 from shieldx_operator.engine import lease
@@ -71,6 +72,11 @@ class Operator:
     def __post_init__(self) -> None:
         self._lag = LoopLag(self.metrics)
         self.health = HealthServer(self.metrics, self.options.health_port, self._problems, self._unready, self._refresh)
+
+    def main(self) -> int:
+        """Run in an event loop of its own; see `run`."""
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(self.run())
 
     async def run(self) -> int:
         """0 after SIGTERM, SIGINT or `stop`; 1 if leadership was lost."""

@@ -15,6 +15,7 @@ from typing import Any, Final
 import aiohttp
 import kopf
 import structlog
+import uvloop
 from yarl import URL
 
 from shieldx_contract import LABEL_MANAGED_BY, LABEL_OWNER_KIND, LABEL_OWNER_NAME, MANAGED_BY
@@ -95,7 +96,8 @@ class Watcher:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._supervise())
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._supervise())
         except asyncio.CancelledError:
             _log.debug("watcher stopped")
         finally:
