@@ -21,9 +21,7 @@ def require_free(port: int, variable: str) -> None:
     try:
         socket.create_server((LOOPBACK, port)).close()
     except OSError as error:
-        raise StartError(
-            f"port {port} of {LOOPBACK} is busy ({error.strerror}): stop what listens there or set {variable}"
-        ) from error
+        raise StartError(f"port {port} of {LOOPBACK} is busy: stop what listens there or set {variable}") from error
 
 
 def listens(port: int) -> bool:

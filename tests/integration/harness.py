@@ -164,9 +164,7 @@ def query(uri: str, statement: str, *arguments: Any) -> list[asyncpg.Record]:
     return asyncio.run(with_connection(uri, run))
 
 
-async def with_connection(
-    uri: str, use: "Callable[[asyncpg.Connection[asyncpg.Record]], Awaitable[T]]"
-) -> T:
+async def with_connection(uri: str, use: "Callable[[asyncpg.Connection[asyncpg.Record]], Awaitable[T]]") -> T:
     connection = await asyncpg.connect(uri)
     try:
         return await use(connection)

@@ -49,9 +49,7 @@ def test_every_write_is_seen_by_the_next_read_of_any_replica(api: Api, replica: 
         assert writer.balance(tenant_id).json()["balance"] == 100 - spent
 
 
-def test_an_older_version_in_the_cache_is_passed_over_by_who_has_written(
-    api: Api, store: "redis.Redis"
-) -> None:
+def test_an_older_version_in_the_cache_is_passed_over_by_who_has_written(api: Api, store: "redis.Redis") -> None:
     """As if the write had never reached Redis."""
     tenant_id = api.tenant(10)
     key = _entry(store, tenant_id)
@@ -62,7 +60,7 @@ def test_an_older_version_in_the_cache_is_passed_over_by_who_has_written(
     assert store.get(key).startswith(b"2|")
 
 
-def test_an_older_version_never_replaces_a_newer_one(api: Api, stack: Stack, store: "redis.Redis") -> None:
+def test_an_older_version_never_replaces_a_newer_one(api: Api, store: "redis.Redis") -> None:
     tenant_id = api.tenant(10)
     key = _entry(store, tenant_id)
     store.set(key, store.get(key).replace(b"1|", b"7|", 1), ex=60)

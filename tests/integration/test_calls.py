@@ -96,7 +96,9 @@ def test_an_amount_that_is_no_integer_in_range_is_422(api: Api, call: str, amoun
 )
 def test_a_wrong_field_is_named(api: Api, field: str, value: Any) -> None:
     body = {"tenant_id": "org-123", "amount": 1, "idempotency_key": new_id(), field: value}
-    document = problem_of(api.http.post("/credits/consume", content=_ascii(body), headers=JSON), 422, "validation-failed")
+    document = problem_of(
+        api.http.post("/credits/consume", content=_ascii(body), headers=JSON), 422, "validation-failed"
+    )
     assert [e["field"] for e in document["errors"]] == [field]
 
 

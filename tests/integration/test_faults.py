@@ -51,9 +51,7 @@ def _until_ready(service: CreditsProcess, *, within_s: float = 15) -> None:
 
 def test_a_crash_of_postgresql_under_load_leaves_one_outcome_for_each_key(stack: Stack, api: Api) -> None:
     tenants = [api.tenant(60) for _ in range(3)]
-    bodies = [
-        {"tenant_id": tenants[n % 3], "amount": 1, "idempotency_key": new_id()} for n in range(400)
-    ]
+    bodies = [{"tenant_id": tenants[n % 3], "amount": 1, "idempotency_key": new_id()} for n in range(400)]
     first: dict[str, int] = {}
 
     async def client(http: httpx.AsyncClient, todo: list[dict[str, Any]], *, last: bool) -> None:
@@ -71,7 +69,7 @@ def test_a_crash_of_postgresql_under_load_leaves_one_outcome_for_each_key(stack:
             await asyncio.gather(*[client(http, bodies[n::8], last=last) for n in range(8)])
 
     async def crash() -> None:
-        while len(first) < 50:
+        while len(first) < 50:  # noqa: ASYNC110 - what it waits for is a count
             await asyncio.sleep(0.01)
         stack.postgres.kill()
         await asyncio.sleep(0.2)
@@ -171,7 +169,7 @@ def test_losing_redis_is_no_error_anywhere(stack: Stack, api: Api) -> None:
         time.sleep(0.1)
 
 
-def test_a_service_that_starts_before_its_database_and_its_schema_waits_for_both(stack: Stack, api: Api) -> None:
+def test_a_service_that_starts_before_its_database_and_its_schema_waits_for_both(stack: Stack) -> None:
     port = free_port()
     with ExitStack() as exits:
         process = CreditsProcess(
@@ -214,8 +212,8 @@ def test_a_rotated_password_is_picked_up(stack: Stack, api: Api) -> None:
         problem_of(api.consume(tenant_id, 1), 503, "unavailable")
         message = stack.service.readiness()[1]["checks"]["database"]["message"]
         assert message == (
-            f"database 127.0.0.1:{stack.postgres.port}: password authentication failed for user \"credits\": "
-            "check the Secret's key \"uri\""
+            f'database 127.0.0.1:{stack.postgres.port}: password authentication failed for user "credits": '
+            'check the Secret\'s key "uri"'
         )
         uri_file.write_text(new, encoding="utf-8")
         _until_ready(stack.service)

@@ -57,7 +57,7 @@ class Edge:
                 await self._admit(scope, receive, answer)
             except ProblemError as error:
                 await answer.give(error.response(), scope, receive)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - every request gets an answer, and the log its cause
                 # what the application let through it has answered already; the rest came from before it
                 if answer.status == 0:
                     await answer.give(failure(error, scope["path"]), scope, receive)

@@ -6,6 +6,7 @@ closed, what was accepted is finished, and the process ends with 0. Health answe
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 from collections.abc import Generator
@@ -65,7 +66,8 @@ def listen(host: str, port: int) -> socket.socket:
             (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=_BACKLOG
         )
     except OSError as error:
-        raise ListenError(f"cannot listen on {host}:{port}: {error.strerror}: free the port or set another") from error
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise ListenError(f"cannot listen on {host}:{port}: {reason}: free the port or set another") from error
 
 
 async def serve(  # noqa: PLR0913 - two servers and how they end
