@@ -139,7 +139,9 @@ class _KeyBody(_Body):
 
 class IssueKeyBody(_KeyBody):
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"tenant_id": "org-123", "scopes": ["consume", "read"], "expires_at": None}]}
+        json_schema_extra={
+            "examples": [{"tenant_id": "org-123", "scopes": ["consume", "read"], "expires_at": "2030-01-31T12:00:00Z"}]
+        }
     )
 
 
@@ -147,7 +149,12 @@ class RegisterKeyBody(_KeyBody):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
-                {"tenant_id": "org-123", "scopes": ["consume", "read"], "key": EXAMPLE_KEY, "expires_at": None}
+                {
+                    "tenant_id": "org-123",
+                    "scopes": ["consume", "read"],
+                    "key": EXAMPLE_KEY,
+                    "expires_at": "2030-01-31T12:00:00Z",
+                }
             ]
         }
     )
@@ -219,7 +226,7 @@ class IssuedKeyAnswer(KeyAnswer):
                     "key": EXAMPLE_KEY,
                     "tenant_id": "org-123",
                     "scopes": ["consume", "read"],
-                    "expires_at": None,
+                    "expires_at": "2030-01-31T12:00:00Z",
                 }
             ]
         }

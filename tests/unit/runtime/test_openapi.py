@@ -1,0 +1,62 @@
+"""The API document is what the code says, is valid, and its examples are too."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from typer.testing import CliRunner
+
+from shieldx_runtime import cli
+from shieldx_runtime.credits.openapi import document
+from shieldx_runtime.credits.routes import build_api
+
+COMMITTED = Path(__file__).resolve().parents[3] / "api" / "openapi.yaml"
+
+
+@pytest.fixture(scope="module")
+def api() -> dict[str, Any]:
+    return document(build_api(None))
+
+
+def test_the_committed_document_is_up_to_date(tmp_path: Path) -> None:
+    assert CliRunner().invoke(cli.app, ["openapi", "--check", "--file", str(COMMITTED)]).exit_code == 0
+    other = tmp_path / "openapi.yaml"
+    other.write_text(COMMITTED.read_text(encoding="utf-8") + "x", encoding="utf-8")
+    result = CliRunner().invoke(cli.app, ["openapi", "--check", "--file", str(other)])
+    assert result.exit_code == 1
+    assert "make generate" in result.stderr
+
+
+def test_it_is_valid_openapi_3_1(api: dict[str, Any]) -> None:
+    OpenAPIV31SpecValidator(yaml.safe_load(COMMITTED.read_text(encoding="utf-8"))).validate()
+    assert api["openapi"] == "3.1.0"
+
+
+def test_every_example_fits_its_schema(api: dict[str, Any]) -> None:
+    schemas = api["components"]["schemas"]
+    checked = 0
+    for name, schema in schemas.items():
+        whole = {"$ref": f"#/components/schemas/{name}", "components": {"schemas": schemas}}
+        for example in schema.get("examples", []):
+            Draft202012Validator(whole).validate(example)
+            checked += 1
+    assert checked >= 7
+
+
+def test_every_call_needs_a_key_and_names_its_refusals(api: dict[str, Any]) -> None:
+    assert api["security"] == [{"key": []}]
+    operations = [o for path in api["paths"].values() for o in path.values()]
+    assert len(operations) == 7
+    for operation in operations:
+        assert {"401", "403", "422", "500", "503"} <= set(operation["responses"])
+    assert "402" in api["paths"]["/credits/consume"]["post"]["responses"]
+    assert "402" not in api["paths"]["/credits/purchase"]["post"]["responses"]
+
+
+def test_what_is_not_honoured_is_not_promised(api: dict[str, Any]) -> None:
+    purchase = api["components"]["schemas"]["PurchaseBody"]
+    assert set(purchase["properties"]) == {"tenant_id", "amount", "reference", "source", "idempotency_key"}
+    assert purchase["additionalProperties"] is False
