@@ -123,7 +123,7 @@ def _daemon_command(settings: Settings, tools: Tools) -> list[str]:
         "--pidfile=/run/docker.pid",
         f"--host={SOCKET}",
         f"--bip={ENGINE_BRIDGE}",
-        f"--default-address-pool={ENGINE_POOL}",
+        f"--default-address-pool=base={ENGINE_POOL},size=24",
         "--storage-driver=overlay2",
         "--exec-opt=native.cgroupdriver=cgroupfs",
         f"--cgroup-parent=/{settings.name}",

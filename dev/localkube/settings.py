@@ -1,7 +1,7 @@
 """What one local cluster is called, which addresses it has and where its files are."""
 
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 
 KUBERNETES_VERSION = "v1.34.4"
@@ -11,8 +11,9 @@ KUBERNETES_VERSION = "v1.34.4"
 DEFAULT_LINK = IPv4Network("198.18.250.0/30")
 POD_NETWORK = IPv4Network("198.18.64.0/18")
 SERVICE_NETWORK = IPv4Network("198.19.0.0/16")
-ENGINE_BRIDGE = "198.18.253.1/24"
-ENGINE_POOL = "base=198.18.240.0/21,size=24"
+ENGINE_BRIDGE = IPv4Interface("198.18.253.1/24")
+ENGINE_POOL = IPv4Network("198.18.240.0/21")  # of which each of the engine's networks takes a /24
+INSIDE = (POD_NETWORK, SERVICE_NETWORK, ENGINE_BRIDGE.network, ENGINE_POOL)
 API_SERVER_PORT = 6443
 
 LINK_NAME_MAX_LEN = 15  # IFNAMSIZ - 1
@@ -33,6 +34,8 @@ class Settings:
             )
         if self.link.prefixlen != 30:  # noqa: PLR2004 -- a network of two ends
             raise ValueError(f"link network {self.link}: use a /30, one address for each end")
+        if clash := next((network for network in INSIDE if network.overlaps(self.link)), None):
+            raise ValueError(f"link network {self.link}: {clash} is used inside the cluster, take one outside of it")
 
     @property
     def host_address(self) -> str:

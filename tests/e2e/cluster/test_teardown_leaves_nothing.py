@@ -62,6 +62,12 @@ def processes_of_the_cluster() -> frozenset[str]:
     return frozenset(found)
 
 
+def mounts(other_than: Path) -> frozenset[str]:
+    """Without those under ``other_than``: images may be built meanwhile, and that mounts and unmounts."""
+    points = (line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines())
+    return frozenset(point for point in points if not Path(point).is_relative_to(other_than))
+
+
 def sysctls() -> frozenset[str]:
     values = set()
     for part in ("kernel", "vm", "fs", "net/ipv4", "net/ipv6", "net/bridge", "net/netfilter", "net/core"):
@@ -90,7 +96,7 @@ def look(place: Place) -> Machine:
     mine = [Path("/proc", line.split()[0], "ns/net") for line in processes]
     return Machine(
         processes=processes,
-        mounts=frozenset(line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()),
+        mounts=mounts(other_than=place.cache / "images"),
         namespaces=frozenset(str(path.readlink()) for path in mine if path.exists()),
         links=frozenset(path.name for path in Path("/sys/class/net").iterdir()),
         routes=lines_of("ip", "route", "show", "table", "all"),

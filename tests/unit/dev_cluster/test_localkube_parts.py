@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dev.localkube import machine, ociimage, runc_within_bounds, sandbox, tools
-from dev.localkube.cluster import cni_config
+from dev.localkube.cluster import cni_config, without_forwarding
 from dev.localkube.nodeimage import storage_manifest
 from dev.localkube.ociimage import Image, Layer
 from dev.localkube.process import StepError, run
@@ -78,6 +78,18 @@ def test_pods_get_addresses_of_their_node_s_network_and_are_not_masqueraded() ->
     bridge = json.loads(cni_config("198.18.64.0/24"))["plugins"][0]
     assert bridge["ipam"]["ranges"] == [[{"subnet": "198.18.64.0/24"}]]
     assert bridge["ipMasq"] is False
+
+
+def test_names_outside_the_cluster_are_not_sought_where_there_is_no_way_out() -> None:
+    corefile = (
+        ".:53 {\n    kubernetes cluster.local {\n       ttl 30\n    }\n    forward . /etc/resolv.conf {\n"
+        "       max_concurrent 1000\n    }\n    cache 30 {\n       disable success cluster.local\n    }\n"
+        "    loop\n    reload\n}\n"
+    )
+    assert without_forwarding(corefile) == (
+        ".:53 {\n    kubernetes cluster.local {\n       ttl 30\n    }\n"
+        "    cache 30 {\n       disable success cluster.local\n    }\n    reload\n}\n"
+    )
 
 
 @pytest.fixture

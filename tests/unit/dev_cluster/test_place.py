@@ -23,6 +23,8 @@ def test_another_name_shares_no_file_with_the_usual_cluster(monkeypatch: pytest.
         ("SHIELDX_CLUSTER_NAME", "longerthanalink"),
         ("SHIELDX_CLUSTER_LINK", "198.18.250.0/24"),
         ("SHIELDX_CLUSTER_LINK", "nonsense"),
+        ("SHIELDX_CLUSTER_LINK", "198.18.253.0/30"),  # the engine's own bridge
+        ("SHIELDX_CLUSTER_LINK", "198.18.65.0/30"),  # pods
     ],
 )
 def test_a_wrong_name_or_network_is_named_in_the_error(

@@ -1,6 +1,4 @@
 // Command coredns is CoreDNS with only the plugins that the Corefile of a kubeadm cluster names.
-//
-// "forward" answers names outside the cluster; on a cluster without a way out it fails at once instead of hanging.
 package main
 
 import (
