@@ -22,6 +22,7 @@ MAX_BODY_BYTES: Final = 64 * 1024
 MAX_IN_FLIGHT: Final = 512
 _BODY_TIMEOUT_S: Final = 5.0
 _logger = log.get(__name__)
+_outages: Final = log.Seldom(1.0)
 
 
 class Edge:
@@ -108,7 +109,13 @@ class Edge:
 def failure(error: Exception, path: str) -> Response:
     """The answer to a request that failed through no fault of its own, and the line in the log that goes with it."""
     if isinstance(error, DatabaseUnavailableError):
-        _logger.warning("request failed: database unavailable", path=path, problem=str(error))
+        if _outages.due():
+            _logger.warning(
+                "request failed: database unavailable",
+                path=path,
+                problem=str(error),
+                others=_outages.take_passed_over(),
+            )
         return problems.unavailable().response()
     problem = problems.internal()
     _logger.error("request failed", path=path, instance=problem.members["instance"], exc_info=error)

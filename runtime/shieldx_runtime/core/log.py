@@ -2,6 +2,7 @@
 
 import logging
 import logging.config
+import time
 
 import structlog
 
@@ -50,6 +51,28 @@ def configure(level: str) -> None:
             },
         }
     )
+
+
+class Seldom:
+    """Keeps a fault that meets every request from filling the log: `due` at most once in `interval_s`."""
+
+    def __init__(self, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self._next = 0.0
+        self.passed_over = 0
+
+    def due(self) -> bool:
+        now = time.monotonic()
+        if now < self._next:
+            self.passed_over += 1
+            return False
+        self._next = now + self._interval_s
+        return True
+
+    def take_passed_over(self) -> int:
+        """How many were passed over since the last time this was asked."""
+        count, self.passed_over = self.passed_over, 0
+        return count
 
 
 def get(name: str) -> structlog.stdlib.BoundLogger:

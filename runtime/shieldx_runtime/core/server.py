@@ -17,10 +17,9 @@ from starlette.types import ASGIApp
 
 from shieldx_runtime.core import log
 from shieldx_runtime.core.health import Health
+from shieldx_runtime.core.protocol import IDLE_TIMEOUT_S, BoundedProtocol
 
 _BACKLOG: Final = 2048
-_KEEP_ALIVE_S: Final = 75
-"""Longer than the idle time of common proxies, so that it is the proxy that closes an idle connection."""
 _GRACE_S: Final = 5
 _logger = log.get(__name__)
 
@@ -41,7 +40,7 @@ def _server(app: ASGIApp, grace_s: int) -> _Server:
     return _Server(
         uvicorn.Config(
             app,
-            http="httptools",
+            http=BoundedProtocol,
             ws="none",
             lifespan="off",
             interface="asgi3",
@@ -49,7 +48,7 @@ def _server(app: ASGIApp, grace_s: int) -> _Server:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            timeout_keep_alive=_KEEP_ALIVE_S,
+            timeout_keep_alive=IDLE_TIMEOUT_S,
             timeout_graceful_shutdown=grace_s,
         )
     )

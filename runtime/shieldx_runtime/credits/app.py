@@ -24,6 +24,7 @@ from shieldx_runtime.credits.service import PARTITION_DAYS_AHEAD, CreditsService
 
 _MAINTENANCE_INTERVAL_S: Final = 3600.0
 _MAINTENANCE_RETRY_S: Final = 5.0
+_MAINTENANCE_FAULT_S: Final = 300.0
 _FLOOR_MARGIN_S: Final = 10.0
 """How much longer than a cached balance a floor lives: a reader elsewhere may store what it read a moment ago."""
 _logger = log.get(__name__)
@@ -120,6 +121,10 @@ async def _maintain(repository: Repository) -> None:
         except DatabaseUnavailableError:
             # the pool's keeper says what is wrong with the database
             pause_s = _MAINTENANCE_RETRY_S
+        except Exception:
+            # it must never end: without partitions the service would stop in a week
+            _logger.exception("maintenance failed", next_try_s=_MAINTENANCE_FAULT_S)
+            pause_s = _MAINTENANCE_FAULT_S
         # jitter, so that replicas do not come in step
         await asyncio.sleep(pause_s * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
 
