@@ -113,7 +113,7 @@ def test_every_sequence_of_calls_does_what_the_model_says(stack: Stack) -> None:
     run_state_machine_as_test(
         Ledger,
         settings=settings(
-            max_examples=50,
+            max_examples=30,
             stateful_step_count=30,
             deadline=None,
             database=None,
