@@ -2,13 +2,14 @@
 
 import asyncio
 
+import asyncpg
 import pytest
 
 from shieldx_runtime.core import database
 from shieldx_runtime.core.database import Database
 from shieldx_runtime.core.faults import DatabaseUnavailableError
 from shieldx_runtime.core.settings import DatabaseSettings
-from tests.integration.harness import Stack
+from tests.integration.harness import Stack, new_id
 
 MINE = (
     "SELECT pid FROM pg_stat_activity WHERE datname = 'credits' AND application_name = 'shieldx-runtime' "
@@ -61,3 +62,22 @@ async def test_the_server_ends_a_statement_that_takes_too_long(stack: Stack) -> 
             await pool.fetch("SELECT pg_sleep(20)")
     finally:
         await pool.close()
+
+
+async def test_a_pool_full_of_waiting_requests_does_not_make_the_service_unready(stack: Stack) -> None:
+    tenant_id = await asyncio.to_thread(stack.api.tenant, 100)
+    bodies = [{"tenant_id": tenant_id, "amount": 1, "idempotency_key": new_id()} for _ in range(30)]
+    blocker = await asyncpg.connect(stack.postgres.uri("credits"))
+    try:
+        async with blocker.transaction():
+            await blocker.execute("SELECT FROM credits.accounts WHERE tenant_id = $1 FOR UPDATE", tenant_id)
+            waiting = asyncio.create_task(stack.api.consume_all(bodies))
+            await asyncio.sleep(0.5)
+            began = asyncio.get_running_loop().time()
+            status, document = await asyncio.to_thread(stack.service.readiness)
+            assert (status, document["ready"]) == (200, True)
+            assert asyncio.get_running_loop().time() - began < 1
+            assert not waiting.done()
+        assert {a.status_code for a in await waiting} == {200}
+    finally:
+        await blocker.close()

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from shieldx_runtime.core import log
@@ -39,7 +40,9 @@ async def run(settings: ServeSettings) -> None:
     """
     metrics = Metrics()
     database = Database(settings.database)
-    repository = Repository(database)
+    # a connection of its own: a pool full of requests must make the service neither unready nor untidy
+    control_database = Database(replace(settings.database, pool_max_size=1))
+    repository, control = Repository(database), Repository(control_database)
     cache = Cache(settings.cache_uri_file, ttl_s=settings.cache_ttl_s, metrics=metrics)
     authenticator = Authenticator(pepper=settings.pepper, admin_key=settings.admin_key, lookup=repository.key)
     balances = BalanceCache(
@@ -54,7 +57,7 @@ async def run(settings: ServeSettings) -> None:
             pepper=settings.pepper,
         )
     )
-    health = Health(_checks(repository, cache, migrations()))
+    health = Health(_checks(control, cache, migrations()))
     edge = Edge(
         api,
         routes=api.routes,
@@ -68,7 +71,8 @@ async def run(settings: ServeSettings) -> None:
         listen(settings.http_host, settings.health_port) as health_socket,
     ):
         await database.open()
-        maintenance = asyncio.create_task(_maintain(repository), name="maintenance")
+        await control_database.open()
+        maintenance = asyncio.create_task(_maintain(control), name="maintenance")
         try:
             await serve(
                 edge,
@@ -84,6 +88,7 @@ async def run(settings: ServeSettings) -> None:
             await asyncio.gather(maintenance, return_exceptions=True)
             await cache.close()
             await database.close()
+            await control_database.close()
 
 
 def _checks(repository: Repository, cache: Cache, shipped: Sequence[Migration]) -> dict[str, Check]:
