@@ -173,7 +173,7 @@ class Status:
     requeue_after_s: float | None = None
 
 
-class Stall(Exception):
+class Stall(Exception):  # noqa: N818 - it names what happens, to the object, not to the program
     """Raised by a kind's pure functions: nothing can go on until the user changes the object."""
 
     def __init__(self, reason: str, message: str) -> None:
