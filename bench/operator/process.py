@@ -18,7 +18,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--resync-s", type=float, default=600)
     parser.add_argument("--workers", type=int, default=8)
-    parser.add_argument("--watch-timeout-s", type=float, default=240)
+    parser.add_argument("--watch-timeout-s", type=int, default=240)
     parser.add_argument("--lease", default="widget-operator")
     parser.add_argument("--name", default="widget-operator-0")
     parser.add_argument("--log-level", default="info")

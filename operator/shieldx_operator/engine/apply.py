@@ -14,6 +14,7 @@ from shieldx_operator.engine.names import INITIAL_ANNOTATION, INITIAL_MANAGER, R
 from shieldx_operator.engine.types import Failure, GeneratedSecret, Obj, Plan, Ref
 
 _MAX_REMEMBERED: Final = 4096
+_MAX_TOLD_PATHS: Final = 10
 _log = structlog.get_logger(__name__)
 
 
@@ -105,7 +106,7 @@ class Applier:
             return False
         if self._no_difference.get(ref) == (live["metadata"]["resourceVersion"], _fingerprint(desired)):
             return False
-        _log.info("differs", of=str(ref), paths=paths[:10])
+        _log.info("differs", of=str(ref), paths=paths[:_MAX_TOLD_PATHS])
         return True
 
     def _remember(self, ref: Ref, desired: Obj, live: Obj) -> None:

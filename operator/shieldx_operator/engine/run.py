@@ -50,7 +50,7 @@ class Options:
     workers: int = 8
     health_port: int = 8081
     lease_name: str = LEASE_NAME
-    watch_timeout_s: float = SERVER_TIMEOUT_S
+    watch_timeout_s: int = SERVER_TIMEOUT_S
 
 
 @dataclass(slots=True)

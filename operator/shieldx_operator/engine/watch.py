@@ -25,7 +25,7 @@ from shieldx_operator.engine.ledger import WatchLedger
 from shieldx_operator.engine.metrics import Metrics
 from shieldx_operator.engine.types import Kind, Obj, Ref, Resource
 
-SERVER_TIMEOUT_S: Final = 240.0
+SERVER_TIMEOUT_S: Final = 240
 _CHUNK: Final = 250
 _RETRIES_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
 _RESTART_MIN_S: Final = 2.0
@@ -65,7 +65,7 @@ class Watcher:
     namespaces: Sequence[str]
     touched: Touched
     metrics: Metrics
-    server_timeout_s: float = SERVER_TIMEOUT_S
+    server_timeout_s: int = SERVER_TIMEOUT_S
     seen: dict[Ref, str] = field(default_factory=dict)
     """The resourceVersion of each parent as the watch last told it."""
     ledger: WatchLedger = field(init=False)
@@ -136,7 +136,7 @@ class Watcher:
         settings = kopf.OperatorSettings()
         settings.posting.enabled = False
         settings.scanning.disabled = True  # no permission to list CRDs and namespaces is needed
-        settings.watching.server_timeout = self.server_timeout_s
+        settings.watching.server_timeout = self.server_timeout_s  # an integer: the API server refuses 240.0
         settings.watching.chunk_size = _CHUNK
         settings.networking.error_backoffs = _RETRIES_S
         settings.networking.connect_timeout = 10.0
