@@ -37,14 +37,13 @@ class Arena:
     def config_map(self, name: str) -> Ref:
         return Ref(CONFIG_MAPS, self.namespace, name)
 
-    async def prepare(self) -> None:
-        await self.client.apply(Ref(CRDS, "", f"widgets.{self.group}"), crd(self.group))
-        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}}
-        await self.client.apply(Ref(NAMESPACES, "", self.namespace), namespace)
+    async def install(self) -> None:
+        """The CRD, served."""
+        await self.client.apply(self._crd, crd(self.group))
         deadline_s = time.monotonic() + _READY_TIMEOUT_S
         while True:
             try:
-                await self.client.find(Query(self.resource, self.namespace, limit=1))
+                await self.client.find(Query(self.resource, "default", limit=1))
             except ApiError:
                 if time.monotonic() > deadline_s:
                     raise
@@ -52,16 +51,25 @@ class Arena:
             else:
                 return
 
-    async def remove(self) -> None:
-        """Delete namespace and CRD; returns when both are on their way, with no finalizer of ours in it."""
+    async def open(self) -> None:
+        """The namespace."""
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}}
+        await self.client.apply(Ref(NAMESPACES, "", self.namespace), namespace)
+
+    async def close(self) -> None:
+        """Delete the namespace; no finalizer of the engine's keeps it."""
         for item in await self.client.find(Query(self.resource, self.namespace, limit=100_000)):
-            if item["metadata"].get("finalizers"):
-                meta = item["metadata"]
+            meta = item["metadata"]
+            if meta.get("finalizers"):
                 await self.client.set_finalizers(self.ref(meta["name"]), [], meta["resourceVersion"])
-        for ref in (Ref(NAMESPACES, "", self.namespace), Ref(CRDS, "", f"widgets.{self.group}")):
-            there = await self.client.get(ref)
-            if there is not None:
-                await self.client.delete(ref, there["metadata"]["uid"])
+        await self.delete(Ref(NAMESPACES, "", self.namespace))
+
+    async def uninstall(self) -> None:
+        await self.delete(self._crd)
+
+    @property
+    def _crd(self) -> Ref:
+        return Ref(CRDS, "", f"widgets.{self.group}")
 
     async def create(self, name: str, **spec: object) -> Obj:
         return await self.client.create(self.resource, self.namespace, widget(self.group, self.namespace, name, **spec))
@@ -106,6 +114,15 @@ class Arena:
             await asyncio.sleep(0.005)
         return None
 
+    async def until_gone(self, ref: Ref, timeout_s: float) -> bool:
+        """Whether the object is gone in time."""
+        started_s = time.monotonic()
+        while time.monotonic() - started_s < timeout_s:
+            if await self.client.get(ref) is None:
+                return True
+            await asyncio.sleep(0.1)
+        return False
+
     async def server_writes(self) -> float:
         """Writes to Widgets that the API server itself has counted since its start."""
         answer = await self.client.api.call_api("GET", f"{self.client.api.configuration.host}/metrics")
@@ -124,8 +141,10 @@ async def arena(kubeconfig: str, group: str, namespace: str) -> AsyncIterator[Ar
     """A prepared arena, removed at the end whatever happens."""
     async with await Cluster(kubeconfig=kubeconfig).client() as api:
         made = Arena(Client(api, Metrics()), group, namespace)
-        await made.prepare()
+        await made.install()
         try:
+            await made.open()
             yield made
         finally:
-            await made.remove()
+            await made.close()
+            await made.uninstall()

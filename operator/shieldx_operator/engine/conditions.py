@@ -47,7 +47,10 @@ def of_error(reason: str, message: str) -> list[Condition]:
 
 
 def completed(conditions: Sequence[Condition], failures: Sequence[Failure]) -> list[Condition]:
-    """What a kind says, with what it left unsaid: never Ready while something failed, and all three of kstatus."""
+    """What a kind says, with what it left unsaid: never Ready while something failed, and all three of kstatus.
+
+    What failed in a way that no repetition mends is Stalled.
+    """
     by_type = {c.type: c for c in conditions}
     ready = by_type.get(READY)
     if failures and (ready is None or ready.status == "True"):
@@ -57,7 +60,10 @@ def completed(conditions: Sequence[Condition], failures: Sequence[Failure]) -> l
         ready = Condition(READY, "Unknown", "NotTold", "")
     by_type[READY] = ready
     if STALLED not in by_type:
-        by_type[STALLED] = Condition(STALLED, "False", ready.reason, "")
+        stuck = bool(failures) and not any(f.retryable for f in failures)
+        by_type[STALLED] = Condition(
+            STALLED, "True" if stuck else "False", ready.reason, ready.message if stuck else ""
+        )
     if RECONCILING not in by_type:
         going_on = ready.status != "True" and by_type[STALLED].status != "True"
         by_type[RECONCILING] = Condition(

@@ -80,7 +80,7 @@ class Recorder:
                 self.metrics.events.labels("written").inc()
             except ApiError as error:
                 self.metrics.events.labels("failed").inc()
-                _log.warning("event not written", reason=error.reason, message=error.message)
+                _log.warning("event not written", reason=error.reason, said=error.message)
 
 
 def event(parent: Obj, transition: Transition, now: datetime, *, left_out: int) -> Obj:

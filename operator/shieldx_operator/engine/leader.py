@@ -54,12 +54,12 @@ class Elector:
                 self.answered_s = self.monotonic() if error.answered else self.answered_s
                 self._lease = None
                 if error.status != HTTPStatus.CONFLICT:
-                    _log.warning("lease not renewed", lease=str(self.ref), reason=error.reason, message=error.message)
+                    _log.warning("lease not renewed", lease=str(self.ref), reason=error.reason, said=error.message)
             if self.leading.is_set() and self._is_lost():
                 _log.error("leadership lost", lease=str(self.ref), holder=self._seen.holder if self._seen else "")
                 self.lost.set()
                 return
-            await asyncio.sleep(lease.RENEW_EVERY_S)
+            await asyncio.sleep(lease.RENEW_EVERY_S if self.leading.is_set() else lease.LOOK_EVERY_S)
 
     def _is_lost(self) -> bool:
         other = self._seen is not None and self._seen.holder != self.me
@@ -93,4 +93,4 @@ class Elector:
             await self.client.replace(self.ref, lease.released(self._lease, self.clock()))
             _log.info("lease released", lease=str(self.ref))
         except ApiError as error:
-            _log.warning("lease not released; it runs out", reason=error.reason, message=error.message)
+            _log.warning("lease not released; it runs out", reason=error.reason, said=error.message)

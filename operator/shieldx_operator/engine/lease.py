@@ -13,6 +13,8 @@ from shieldx_operator.engine.types import Obj, Resource
 LEASES: Final = Resource("coordination.k8s.io", "v1", "Lease", "leases")
 LEASE_S: Final = 15.0
 RENEW_EVERY_S: Final = 2.0
+LOOK_EVERY_S: Final = 1.0
+"""How often a process that waits reads the lease: a dead leader is replaced within LEASE_S and two looks."""
 RENEW_DEADLINE_S: Final = 10.0
 """A leader that could not renew for this long gives up, before another may take over."""
 FENCE_MARGIN_S: Final = 2.0

@@ -1,6 +1,6 @@
 """One operator process from start to end: elected, it watches and works; told to end, it ends what it began.
 
-Only the leader watches: a process that waits costs one read of the lease every two seconds, and lists everything
+Only the leader watches: a process that waits costs one read of the lease each second, and lists everything
 when its time comes.
 """
 

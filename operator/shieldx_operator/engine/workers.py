@@ -99,13 +99,13 @@ class Workers:
                 async with asyncio.timeout(RECONCILE_TIMEOUT_S):
                     outcome = await self.reconcile(ref)
             except ApiError as error:
-                _log.warning("reconcile could not end", reason=error.reason, message=error.message)
+                _log.warning("reconcile could not end", reason=error.reason, said=error.message)
                 outcome = Outcome("failed", retry=True)
             except TimeoutError:
                 _log.error("reconcile took too long", timeout_s=RECONCILE_TIMEOUT_S)
                 outcome = Outcome("failed", retry=True)
             except FencedError as error:
-                _log.warning("reconcile given up", message=str(error))
+                _log.warning("reconcile given up", said=str(error))
                 outcome = Outcome("failed", retry=True)
             self._settle(ref, outcome, started_s)
 

@@ -94,3 +94,11 @@ def test_a_long_message_keeps_both_ends() -> None:
     assert len(message) <= MAX_MESSAGE_CHARS
     assert message.startswith("aaa")
     assert message.endswith("last words")
+
+
+def test_what_no_repetition_mends_is_stalled() -> None:
+    wrong = Failure("ConfigMap n/c", "Invalid", "spec.x must be 1", retryable=False)
+    again = Failure("ConfigMap n/d", "Timeout", "no answer")
+    assert by_type(completed([READY], [wrong]))["Stalled"] == ("True", "Invalid")
+    assert by_type(completed([READY], [wrong]))["Reconciling"] == ("False", "Invalid")
+    assert by_type(completed([READY], [again, wrong]))["Stalled"] == ("False", "Timeout")
