@@ -107,6 +107,9 @@ class Workers:
             except FencedError as error:
                 _log.warning("reconcile given up", said=str(error))
                 outcome = Outcome("failed", retry=True)
+            except Exception:  # noqa: BLE001 - one object's fault must not take a worker from the others
+                _log.exception("reconcile broke")
+                outcome = Outcome("failed", retry=True)
             self._settle(ref, outcome, started_s)
 
     def _settle(self, ref: Ref, outcome: Outcome, started_s: float) -> None:
