@@ -15,6 +15,7 @@ def main() -> int:
     parser.add_argument("--kubeconfig", required=True)
     parser.add_argument("--group", required=True)
     parser.add_argument("--namespace", required=True)
+    parser.add_argument("--everywhere", default="no", choices=("yes", "no"), help="watch the whole cluster")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--resync-s", type=float, default=600)
     parser.add_argument("--workers", type=int, default=8)
@@ -27,7 +28,7 @@ def main() -> int:
     options = Options(
         operator_namespace=args.namespace,
         pod_name=args.name,
-        namespaces=(args.namespace,),
+        namespaces=() if args.everywhere == "yes" else (args.namespace,),
         resync_s=args.resync_s,
         workers=args.workers,
         health_port=args.port,

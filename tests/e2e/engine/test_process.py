@@ -17,7 +17,7 @@ from bench.operator.widget import WidgetKind
 from shieldx_operator.engine import permissions
 from shieldx_operator.engine.connection import Cluster
 from shieldx_operator.engine.types import Obj, Ref, Resource
-from tests.e2e.engine.conftest import OperatorProcess, Operators, until
+from tests.e2e.engine.conftest import OperatorProcess, Operators, connected, until
 
 CLOSED = "http://127.0.0.1:9/"
 SERVICE_ACCOUNTS = Resource("", "v1", "ServiceAccount", "serviceaccounts")
@@ -251,6 +251,20 @@ async def test_a_watch_that_is_refused_fails_the_liveness_probe_until_it_is_allo
     assert any("configmaps" in p and ("HTTP 403" in p or "kopf ended" in p) for p in problems), problems
     await grant(ground, rules(ground))
     await until(operator.healthy, 90, "/healthz 200 again")
+
+
+async def test_one_operator_serves_the_whole_cluster(ground: Arena, operators: Operators, kubeconfig: str) -> None:
+    operator = operators.start(ground, everywhere="yes")
+    async with connected(kubeconfig, f"{ground.namespace}-b") as other:
+        await other.open()
+        try:
+            await other.create("w", data={"a": "1"})
+            await until(lambda: is_ready(other, "w"), 30, "Widget w Ready")
+            assert await operator.healthy()
+            await other.delete(other.config_map("w"))
+            assert await other.until_there(other.config_map("w"), 5) is not None
+        finally:
+            await other.close()
 
 
 async def test_the_lease_names_the_process_that_leads(ground: Arena, operators: Operators) -> None:
