@@ -58,7 +58,7 @@ test-integration: venv ## The runtime on a real PostgreSQL and a real Redis
 	$(PYTEST) -q tests/integration
 
 .PHONY: test-e2e
-test-e2e: venv ## The operator, the chart and the platform on a real cluster
+test-e2e: venv cluster ## The operator, the chart and the platform on a real cluster
 	$(PYTEST) -v tests/e2e
 
 .PHONY: bench-operator

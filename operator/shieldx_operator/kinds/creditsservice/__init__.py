@@ -18,6 +18,7 @@ class CreditsServiceKind:
 
     resource = RESOURCE
     owned: Sequence[Resource] = planning.OWNED
+    finalizes = False  # the garbage collector removes what is owned, and data has no owner
 
     def __init__(self, settings: OperatorSettings) -> None:
         self._settings = settings
@@ -27,9 +28,6 @@ class CreditsServiceKind:
         return planning.reads(view(parent, self._settings), explain=not ready)
 
     def plan(self, seen: Observation) -> Plan:
-        if seen.deleting:
-            # no finalizer: the garbage collector removes what is owned, and data has no owner
-            return Plan(keep=planning.everything(seen, "jobs"))
         return planning.plan(view(seen.parent, self._settings), seen, self._settings)
 
     def status(self, seen: Observation, plan: Plan, results: Results) -> Status:  # noqa: ARG002 - of the protocol
