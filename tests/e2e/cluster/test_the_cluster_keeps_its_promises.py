@@ -115,19 +115,21 @@ def kind_with_rules(cluster: Any) -> Iterator[str]:
         "storage": True,
         "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": numbers}}},
     }
+    # a group of its own for each run: kubectl remembers for hours which plural a kind of a group has
     plural = f"s{cluster.namespace.removeprefix('proof-')}"
-    name = f"{plural}.proof.shieldx.dev"
+    group = f"{plural}.proof.shieldx.dev"
+    name = f"{plural}.{group}"
     names = {"plural": plural, "singular": plural.removesuffix("s"), "kind": "Span"}
     cluster.apply(
         {
             "apiVersion": "apiextensions.k8s.io/v1",
             "kind": "CustomResourceDefinition",
             "metadata": {"name": name},
-            "spec": {"group": "proof.shieldx.dev", "scope": "Namespaced", "names": names, "versions": [version]},
+            "spec": {"group": group, "scope": "Namespaced", "names": names, "versions": [version]},
         }
     )
     cluster.wait("--for=condition=Established", f"crd/{name}", timeout_s=20)
-    yield "proof.shieldx.dev/v1"
+    yield f"{group}/v1"
     cluster.kubectl("delete", "crd", name, "--wait=false")
 
 
