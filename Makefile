@@ -32,7 +32,7 @@ kubectl: ## Talk to it: make kubectl ARGS="get pods -A"
 	@python3 -m dev.cluster kubectl $(ARGS)
 
 .PHONY: image
-image: ## The container images, as archives in .state/images
+image: $(UV) ## The container images, as archives in .state/images
 	python3 -m dev.images build
 
 ##@ Prove it

@@ -102,7 +102,7 @@ class PublicProvider:
         return [self.kind, "exec", "--interactive", f"{self._place.name}-control-plane", *argv]
 
     def _kind(self) -> list[str]:
-        return [str(binaries.build(binaries.KIND, self._place.settings.cache / "bin", self._say))]
+        return [str(binaries.build_program(binaries.KIND, self._place.settings.cache, self._say))]
 
     def _environment(self) -> dict[str, str]:
         return {**os.environ, "KIND_EXPERIMENTAL_PROVIDER": self.kind}

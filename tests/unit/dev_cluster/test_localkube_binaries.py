@@ -1,10 +1,11 @@
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from dev.gomodules import Program, Progress, source_digest
 from dev.localkube import binaries
-from dev.localkube.binaries import Program, Progress
 from dev.localkube.process import StepError
 
 
@@ -21,18 +22,17 @@ def test_a_folder_without_the_archive_is_named(tmp_path: Path) -> None:
 
 
 def test_a_file_of_the_module_the_compiler_or_a_flag_changes_the_digest_and_a_test_does_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     shutil.copytree(binaries.SOURCES / "pause", tmp_path / "pause")
-    monkeypatch.setattr(binaries, "SOURCES", tmp_path)
-    program = Program("pause")
-    before = binaries.source_digest(program, "go1.26.8")
-    assert binaries.source_digest(program, "go1.27.0") != before
-    assert binaries.source_digest(Program("pause", stamped=True), "go1.26.8") != before
+    program = Program("pause", tmp_path / "pause")
+    before = source_digest(program, "go1.26.8")
+    assert source_digest(program, "go1.27.0") != before
+    assert source_digest(replace(program, ldflags="-s"), "go1.26.8") != before
     (tmp_path / "pause" / "more_test.go").write_text("package main\n")
-    assert binaries.source_digest(program, "go1.26.8") == before
+    assert source_digest(program, "go1.26.8") == before
     (tmp_path / "pause" / "go.sum").write_text("x\n")
-    assert binaries.source_digest(program, "go1.26.8") != before
+    assert source_digest(program, "go1.26.8") != before
 
 
 def test_progress_tells_the_share_and_the_time_left() -> None:
@@ -57,7 +57,7 @@ def test_every_program_has_a_module_with_pinned_sums(program: Program) -> None:
 
 
 def test_the_big_binary_is_stamped_with_the_version_that_it_is() -> None:
-    flags = Program("localkube", stamped=True).flags
+    flags = next(program for program in binaries.UPSTREAM if program.name == "localkube").ldflags
     assert "-X k8s.io/component-base/version.gitVersion=v1.34.4" in flags
     assert "-X k8s.io/client-go/pkg/version.gitMinor=34" in flags
     assert "k8s.io/kubernetes v1.34.4" in (binaries.SOURCES / "localkube" / "go.mod").read_text()
