@@ -63,7 +63,10 @@ class _Look:
 
     @property
     def status(self) -> Obj:
-        return self.parent.get("status") or {}
+        """What the operator has told. Fields that others tell are not taken for its own, or it would own them, too."""
+        told: Obj = self.parent.get("status") or {}
+        others = getattr(self.kind, "told_by_others", frozenset())
+        return {field: value for field, value in told.items() if field not in others}
 
     @property
     def generation(self) -> int:

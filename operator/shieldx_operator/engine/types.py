@@ -183,7 +183,11 @@ class Stall(Exception):  # noqa: N818 - it names what happens, to the object, no
 
 
 class Kind(Protocol):
-    """One custom resource, as the engine sees it. All functions are pure."""
+    """One custom resource, as the engine sees it. All functions are pure.
+
+    A kind may say `told_by_others`, the names of status fields that other field managers write (a worker's shards):
+    the engine then neither writes nor compares them. It may say `finalizes = False` and `looks_at`: see `permissions`.
+    """
 
     @property
     def resource(self) -> Resource: ...
