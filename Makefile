@@ -45,7 +45,7 @@ check: venv ## Style, types, import rules, tidy rules, generated files up to dat
 	$(RUN) ruff format --check .
 	$(RUN) mypy
 	$(RUN) lint-imports --no-cache
-	$(RUN) python -m shieldx_operator.api.generate --check
+	$(RUN) python -m shieldx_operator.generate --check
 	$(RUN) python -m shieldx_runtime openapi --check
 	$(PYTEST) -q tests/tidy
 
@@ -68,7 +68,7 @@ bench-operator: venv ## 5,000 objects on the real API server, beside a plain kop
 ##@ Work on it
 .PHONY: generate
 generate: venv ## CRDs, their chart copy, reference pages and the OpenAPI document, out of the types
-	$(RUN) python -m shieldx_operator.api.generate
+	$(RUN) python -m shieldx_operator.generate
 	$(RUN) python -m shieldx_runtime openapi
 
 .PHONY: format

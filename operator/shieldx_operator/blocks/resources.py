@@ -17,6 +17,9 @@ JOB: Final = Resource("batch", "v1", "Job", "jobs")
 HPA: Final = Resource("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
 PDB: Final = Resource("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
 NETWORK_POLICY: Final = Resource("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies")
+ROLE: Final = Resource("rbac.authorization.k8s.io", "v1", "Role", "roles")
+ROLE_BINDING: Final = Resource("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings")
+ENDPOINT_SLICE: Final = Resource("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices")
 
 _BY_TYPE: Final = {
     (r.api_version, r.kind): r
@@ -32,6 +35,8 @@ _BY_TYPE: Final = {
         HPA,
         PDB,
         NETWORK_POLICY,
+        ROLE,
+        ROLE_BINDING,
     )
 }
 

@@ -32,10 +32,11 @@ class Rule:
         return {"apiGroups": [self.api_group], "resources": list(self.resources), "verbs": list(self.verbs)}
 
 
-def required(kinds: Iterable[Kind], *, reads: Sequence[Resource] = ()) -> list[Rule]:
-    """Rules for the namespaces that are watched. `reads` are resources that kinds only look at.
+def required(kinds: Iterable[Kind]) -> list[Rule]:
+    """Rules for the namespaces that are watched.
 
-    A kind may say `finalizes = False`: the engine then needs no permission to change the object itself.
+    A kind may say `finalizes = False`: the engine then needs no permission to change the object itself. It names in
+    `looks_at` the resources that it reads and never writes.
     """
     verbs: dict[tuple[str, str], set[str]] = {}
 
@@ -49,8 +50,9 @@ def required(kinds: Iterable[Kind], *, reads: Sequence[Resource] = ()) -> list[R
         grant(parent.group, f"{parent.plural}/status", _STATUS)
         for owned in kind.owned:
             grant(owned.group, owned.plural, _OWNED)
-    for resource in reads:
-        grant(resource.group, resource.plural, _READ)
+        looks_at: Sequence[Resource] = getattr(kind, "looks_at", ())
+        for resource in looks_at:
+            grant(resource.group, resource.plural, _READ)
     grant(EVENTS.group, EVENTS.plural, _EVENT)
     return _merged(verbs)
 

@@ -65,7 +65,7 @@ class _Look:
     def status(self) -> Obj:
         """What the operator has told. Fields that others tell are not taken for its own, or it would own them, too."""
         told: Obj = self.parent.get("status") or {}
-        others = getattr(self.kind, "told_by_others", frozenset())
+        others: frozenset[str] = getattr(self.kind, "told_by_others", frozenset())
         return {field: value for field, value in told.items() if field not in others}
 
     @property

@@ -10,7 +10,7 @@ from shieldx_contract import API_GROUP
 from shieldx_operator.api.crd import ALL, API_VERSION
 from shieldx_operator.api.creditsservice import CreditsServiceSpec
 from shieldx_operator.api.defaults import PRODUCTION, effective
-from shieldx_operator.api.generate import REPOSITORY
+from shieldx_operator.generate import REPOSITORY
 from shieldx_operator.api.schema import default_at
 
 EXAMPLES = sorted((REPOSITORY / "examples").glob("*.yaml"))

@@ -7,6 +7,12 @@ PODS = Resource("", "v1", "Pod", "pods")
 GROUP = "g.shieldx.io"
 
 
+class Looking(WidgetKind):
+    """A kind that reads pods."""
+
+    looks_at = (PODS,)
+
+
 class LetGo(WidgetKind):
     """A kind whose objects never hold the engine's finalizer."""
 
@@ -14,7 +20,7 @@ class LetGo(WidgetKind):
 
 
 def test_rules_follow_from_the_kinds() -> None:
-    assert permissions.required([WidgetKind(GROUP)], reads=[PODS]) == [
+    assert permissions.required([Looking(GROUP)]) == [
         Rule("", ("configmaps", "secrets"), ("get", "list", "watch", "create", "patch", "delete")),
         Rule("", ("pods",), ("get", "list")),
         Rule("events.k8s.io", ("events",), ("create",)),

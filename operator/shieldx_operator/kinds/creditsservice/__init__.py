@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from shieldx_contract import API_GROUP
+from shieldx_operator.blocks.resources import EVENT, POD
 from shieldx_operator.engine.types import Obj, Observation, Plan, Reads, Resource, Results, Status
 from shieldx_operator.kinds.creditsservice import plan as planning
 from shieldx_operator.kinds.creditsservice import status as telling
@@ -18,6 +19,7 @@ class CreditsServiceKind:
 
     resource = RESOURCE
     owned: Sequence[Resource] = planning.OWNED
+    looks_at: Sequence[Resource] = (POD, EVENT)
     finalizes = False  # the garbage collector removes what is owned, and data has no owner
 
     def __init__(self, settings: OperatorSettings) -> None:
