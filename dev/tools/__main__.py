@@ -12,7 +12,18 @@ from dev.cluster.place import from_environment
 from dev.gomodules import Program, build
 from dev.localkube.process import StepError, run
 
-HELM = Program("helm", Path(__file__).parent / "go" / "helm", "helm.sh/helm/v3/cmd/helm")
+_KUBERNETES = (("Major", "1"), ("Minor", "34"))
+# what helm's own Makefile stamps: without it `helm template` and `helm lint` take Kubernetes for 1.20
+_STAMPS = {
+    "internal/version.version": "v3.19.5",
+    **{f"pkg/{part}.k8sVersion{piece}": value for part in ("chartutil", "lint/rules") for piece, value in _KUBERNETES},
+}
+HELM = Program(
+    "helm",
+    Path(__file__).parent / "go" / "helm",
+    "helm.sh/helm/v3/cmd/helm",
+    " ".join(["-s -w", *(f"-X helm.sh/helm/v3/{name}={value}" for name, value in _STAMPS.items())]),
+)
 HELM_AT_LEAST = (3, 14)
 HELM_BELOW = (4, 0)
 
