@@ -41,17 +41,41 @@ SECRETS_DIR: Final = "/etc/shieldx/secrets"
 DATABASE_SECRET_DIR: Final = f"{SECRETS_DIR}/database"
 CACHE_SECRET_DIR: Final = f"{SECRETS_DIR}/cache"
 AUTH_SECRET_DIR: Final = f"{SECRETS_DIR}/auth"
+S3_SECRET_DIR: Final = f"{SECRETS_DIR}/s3"
 
 # --- keys in Secrets
-SECRET_URI_KEY: Final = "uri"  # noqa: S105 - the name of a key in a Secret, as the next two
+SECRET_URI_KEY: Final = "uri"  # noqa: S105 - the name of a key in a Secret, as the next ones
 SECRET_ADMIN_KEY: Final = "admin-key"  # noqa: S105
 SECRET_PEPPER_KEY: Final = "pepper"  # noqa: S105
+SECRET_S3_ACCESS_KEY_ID: Final = "access-key-id"  # noqa: S105
+SECRET_S3_SECRET_ACCESS_KEY: Final = "secret-access-key"  # noqa: S105
 
 # --- command lines of the one image
 CREDITS_SERVE: Final = ("python", "-m", "shieldx_runtime", "credits", "serve")
 CREDITS_MIGRATE: Final = ("python", "-m", "shieldx_runtime", "credits", "migrate")
 OPERATOR_RUN: Final = ("python", "-m", "shieldx_operator", "run")
+SHADOW_WORK: Final = ("python", "-m", "shieldx_runtime", "shadow", "work")
+SHADOW_SERVE: Final = ("python", "-m", "shieldx_runtime", "shadow", "serve")
 RUNTIME_UID: Final = 10001
+
+# --- a shadow evaluation's Job and its workers
+SHADOW_EVALUATIONS: Final = "shadowevaluations"
+SHADOW_FIELD_MANAGER: Final = "shieldx-shadow-worker"
+"""With the index of a shard behind it: each shard's entry in the status has a manager of its own."""
+SHADOW_WORKER_SUFFIX: Final = "-shadow-worker"
+"""Accounts of workers end with it: `<evaluation>-<question><suffix>`. The admission policy knows them by it."""
+SHADOW_QUESTION_HEX_DIGITS: Final = 10
+"""Length of the digest of what is asked: rule, data, sample and engine."""
+SHADOW_GIVE_UP_EXIT_CODE: Final = 42
+"""A worker ends with it where trying again cannot help: the task or the data is wrong."""
+SHADOW_TASK_DIR: Final = "/etc/shieldx/shadow/task"
+SHADOW_TASK_KEY: Final = "task.json"
+SHADOW_DATA_DIR: Final = "/var/lib/shieldx/shadow/data"
+ENV_SHADOW_EVALUATION: Final = "SHIELDX_SHADOW_EVALUATION"
+ENV_SHADOW_EVALUATION_UID: Final = "SHIELDX_SHADOW_EVALUATION_UID"
+ENV_SHADOW_QUESTION: Final = "SHIELDX_SHADOW_QUESTION"
+ENV_SHADOW_TASK_FILE: Final = "SHIELDX_SHADOW_TASK_FILE"
+ENV_SHADOW_S3_CREDENTIALS_DIR: Final = "SHIELDX_SHADOW_S3_CREDENTIALS_DIR"
 
 # --- paths of the credits API that the operator calls
 CREDITS_TENANT_PATH: Final = "/credits/tenants/{tenant_id}"
