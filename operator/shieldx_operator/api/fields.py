@@ -34,12 +34,16 @@ def cel_text(value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Marks a `str` that must match `pattern` as a whole; `ask` is what the API server says where it does not."""
+    """Marks a `str` that must match `pattern` as a whole; `ask` is what the API server says where it does not.
+
+    `cel` is CEL for a test that a pattern can't make, over `{subject}`; the API server asks it instead.
+    """
 
     pattern: str
     ask: str
     max_length: int
     min_length: int = 1
+    cel: str = ""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.str_schema(
@@ -51,7 +55,8 @@ class Text:
         return {"type": "string", **bounds, "maxLength": self.max_length, VALIDATIONS: [self.rule("self")]}
 
     def rule(self, subject: str) -> dict[str, str]:
-        return {"rule": f"{subject}.matches({cel_text(f'^{self.pattern}$')})", "message": self.ask}
+        rule = self.cel.format(subject=subject) or f"{subject}.matches({cel_text(f'^{self.pattern}$')})"
+        return {"rule": rule, "message": self.ask}
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,4 +161,16 @@ LabelValue: TypeAlias = Annotated[
         63,
         min_length=0,
     ),
+]
+Cidr: TypeAlias = Annotated[
+    str,
+    Text(
+        r"[0-9a-fA-F:.]+/[0-9]{1,3}",
+        "must be addresses in CIDR form, such as 203.0.113.0/24 or 2001:db8::/32; one address is written 203.0.113.7/32",
+        43,
+        cel="isCIDR({subject})",
+    ),
+]
+DnsLabel: TypeAlias = Annotated[
+    str, Text(_LABEL, "must be lower case letters, digits and '-', with a letter or digit at both ends", 63)
 ]

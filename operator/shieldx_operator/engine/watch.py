@@ -128,6 +128,8 @@ class Watcher:
             registry=self._registry(),
             settings=self._settings(),
             standalone=True,
+            # of peering, which is off; kopf would make one from the user's name, and a pod's user has none
+            identity="shieldx-operator",  # type: ignore[arg-type]
             clusterwide=not self.namespaces,
             namespaces=list(self.namespaces),
         )
