@@ -138,10 +138,14 @@ class Client:
     async def find(self, query: Query) -> list[Obj]:
         """At most `query.limit` objects that the query selects."""
         items: list[Obj] = []
-        async for page in self._pages(query, {}):
-            items += page
-            if len(items) >= query.limit:
-                break
+        try:
+            async for page in self._pages(query, {}):
+                items += page
+                if len(items) >= query.limit:
+                    break
+        except ApiError as error:
+            if not query.optional or error.status != HTTPStatus.FORBIDDEN:
+                raise
         return items[: query.limit]
 
     async def all_metadata(self, resource: Resource, namespace: str = "") -> AsyncIterator[Obj]:

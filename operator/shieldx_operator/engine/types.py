@@ -43,13 +43,18 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A list call: label and field selectors in the API's own syntax; at most `limit` objects are returned."""
+    """A list call: label and field selectors in the API's own syntax; at most `limit` objects are returned.
+
+    With `optional` nothing is found where the operator may not look: an installation that watches some namespaces
+    alone has no permission in another.
+    """
 
     resource: Resource
     namespace: str
     label_selector: str = ""
     field_selector: str = ""
     limit: int = 200
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
