@@ -67,8 +67,9 @@ bench-operator: venv ## 5,000 objects on the real API server, beside a plain kop
 
 ##@ Work on it
 .PHONY: generate
-generate: venv ## CRDs, their chart copy, reference pages and the OpenAPI document, out of the types
+generate: venv ## CRDs, the chart's parts, deploy/, reference pages and the OpenAPI document, out of the types
 	$(RUN) python -m shieldx_operator.generate
+	python3 -m dev.deploy
 	$(RUN) python -m shieldx_runtime openapi
 
 .PHONY: format

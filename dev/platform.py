@@ -91,7 +91,9 @@ def build_and_load_images() -> None:
 
 def install_chart(*settings: str) -> None:
     """The operator from its chart, with the images of this checkout, which are in the nodes and nowhere else."""
-    values = ["image.pullPolicy=IfNotPresent", *settings]
+    digest = next(image["digest"] for image in images() if "/platform:" in image["name"])
+    # the tag stays the same from build to build: the annotation is what rolls the pods
+    values = ["image.pullPolicy=IfNotPresent", f"podAnnotations.image-digest={digest}", *settings]
     run(
         *("python3", "-m", "dev.tools", "helm", "upgrade", "--install", RELEASE, "charts/shieldx-platform"),
         *("--kubeconfig", kubeconfig(), "--namespace", SYSTEM_NAMESPACE, "--create-namespace"),

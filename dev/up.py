@@ -45,8 +45,8 @@ def main() -> int:
         console.print(f"[bold red]make up failed:[/] {error}", markup=True)
         return 1
     console.print()
-    console.print(platform.kubectl("-n", NAMESPACE, "get", "creditsservices,tenants").rstrip())
-    console.print(f"\nTalk to it:  export KUBECONFIG={platform.kubeconfig()}    Remove it:  make down")
+    console.print(platform.kubectl("-n", NAMESPACE, "get", "creditsservices,tenants").rstrip(), soft_wrap=True)
+    console.print(f"\nTalk to it:  export KUBECONFIG={platform.kubeconfig()}\nRemove it:   make down", soft_wrap=True)
     return 0
 
 

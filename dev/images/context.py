@@ -47,9 +47,7 @@ def install_dependencies(target: Path) -> None:
     """
     uv = shutil.which("uv", path=f"{ROOT / '.tools' / 'bin'}:{os.environ['PATH']}")
     if uv is None:
-        raise StepError(
-            "uv, which installs the locked dependencies, is missing; `make image` brings it"
-        )
+        raise StepError("uv, which installs the locked dependencies, is missing; `make image` brings it")
     with tempfile.TemporaryDirectory() as folder:
         requirements = Path(folder) / "requirements.txt"
         export = ["export", "--frozen", "--no-dev", "--no-emit-project", "--quiet", f"--output-file={requirements}"]

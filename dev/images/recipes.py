@@ -82,7 +82,7 @@ POSTGRES = Base(
         'mkdir -p "$1/var/lib/postgresql/data"',
         'chown -R 999:999 "$1/var/lib/postgresql" "$1/var/run/postgresql"',
         # Debian's wrappers of psql and its like look for a cluster of Debian's own kind
-        'cd "$1/usr/lib/postgresql/15/bin" && for tool in *; do ln -sf "../lib/postgresql/15/bin/$tool" ../../../../bin/; done',
+        'cd "$1/usr/bin" && for tool in ../lib/postgresql/15/bin/*; do ln -sf "$tool" .; done',
     ),
     # the JIT compiler is half of the image and of no use to short statements
     leave_out=(*_DOCS, "/usr/lib/postgresql/15/lib/llvmjit*", "/usr/lib/postgresql/15/lib/bitcode/*", "*/libLLVM*"),

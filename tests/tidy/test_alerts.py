@@ -1,0 +1,35 @@
+"""Every alert stands on metrics that the code has."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+
+from shieldx_operator.engine.metrics import Metrics as OperatorMetrics
+from shieldx_runtime.core.metrics import Metrics as RuntimeMetrics
+
+ALERTS = Path(__file__).resolve().parents[2] / "charts" / "shieldx-platform" / "files" / "alerts.yaml"
+RULES = [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
+METRIC = re.compile(r"\b(?:shieldx|credits|http|shadow)_[a-z0-9_]+")
+SUFFIXES = ("_bucket", "_count", "_sum", "_total")
+
+
+def families(registry: CollectorRegistry) -> set[str]:
+    return {family.name for family in registry.collect()}
+
+
+@pytest.fixture(scope="module")
+def known() -> set[str]:
+    return families(OperatorMetrics().registry) | families(RuntimeMetrics().registry)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=[rule["alert"] for rule in RULES])
+def test_an_alert_names_existing_metrics_and_says_what_to_do(rule: dict[str, Any], known: set[str]) -> None:
+    named = {re.sub(f"({'|'.join(SUFFIXES)})$", "", name) for name in METRIC.findall(rule["expr"])}
+    assert named
+    assert named <= known
+    assert {"summary", "description"} <= set(rule["annotations"])
+    assert rule["labels"]["severity"] in {"critical", "warning"}
