@@ -108,14 +108,14 @@ _CHOICES: Final = frozenset(
 """Branches of which a spec takes one: a default never adds the other."""
 
 
-def _filled(value: Json, defaults: Json, path: tuple[str, ...] = ()) -> Json:
+def filled(value: Json, defaults: Json, path: tuple[str, ...] = ()) -> Json:
     """`value` with what it leaves unset taken from `defaults`; lists are taken whole."""
     result = dict(value)
     for name, default in defaults.items():
         here = (*path, name)
         if isinstance(default, dict):
             if name in value or here not in _CHOICES:
-                result[name] = _filled(value.get(name, {}), default, here)
+                result[name] = filled(value.get(name, {}), default, here)
         elif name not in value:
             result[name] = copy.deepcopy(default)
     return result
@@ -248,13 +248,13 @@ class EffectiveTenant(Model):
 def effective(spec: CreditsServiceSpec) -> EffectiveCreditsService:
     """What the operator holds true for `spec`: its own values, and for the rest those of its profile."""
     profile = spec.profile or DEFAULT_PROFILE
-    filled = _filled(spec.to_json(), PROFILES[profile])
-    return EffectiveCreditsService.model_validate({**filled, "profile": profile})
+    whole = filled(spec.to_json(), PROFILES[profile])
+    return EffectiveCreditsService.model_validate({**whole, "profile": profile})
 
 
 def effective_tenant(name: str, spec: TenantSpec) -> EffectiveTenant:
     """What the operator holds true for the Tenant `name`."""
-    key = _filled(spec.to_json(), TENANT)["key"]
+    key = filled(spec.to_json(), TENANT)["key"]
     return EffectiveTenant(
         service_name=spec.service_ref.name,
         tenant_id=spec.tenant_id or name,

@@ -171,6 +171,47 @@ Cidr: TypeAlias = Annotated[
         cel="isCIDR({subject})",
     ),
 ]
-DnsLabel: TypeAlias = Annotated[
-    str, Text(_LABEL, "must be lower case letters, digits and '-', with a letter or digit at both ends", 63)
+RuleId: TypeAlias = Annotated[
+    str,
+    Text(
+        r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?",
+        "must be a rule's id, such as rule-001: at most 63 letters, digits, '-', '_' and '.', with a letter or digit at "
+        "both ends",
+        63,
+    ),
+]
+ConfigMapKey: TypeAlias = Annotated[
+    str, Text(r"[-._a-zA-Z0-9]+", "must be a key of a ConfigMap: letters, digits, '-', '_' and '.' only", 253)
+]
+VolumePath: TypeAlias = Annotated[
+    str,
+    Text(
+        r"[-._a-zA-Z0-9]+(/[-._a-zA-Z0-9]+)*",
+        "must be the path of a file below the volume's root, without '/' in front and without '..', such as "
+        "httpparams/payload_full.csv",
+        512,
+        cel="{subject}.matches(r'^[-._a-zA-Z0-9]+(/[-._a-zA-Z0-9]+)*$') && "
+        "!{subject}.split('/').exists(part, part == '..' || part == '.')",
+    ),
+]
+S3Endpoint: TypeAlias = Annotated[
+    str,
+    Text(
+        r"https?://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:[0-9]{1,5})?",
+        "must be the URL of an S3 API without path, such as https://s3.eu-central-1.amazonaws.com or "
+        "http://objects.storage.svc:9000",
+        253,
+    ),
+]
+S3Bucket: TypeAlias = Annotated[
+    str,
+    Text(
+        r"[a-z0-9][-a-z0-9.]{1,61}[a-z0-9]",
+        "must be a bucket's name: 3 to 63 lower case letters, digits, '-' and '.', with a letter or digit at both ends",
+        63,
+        min_length=3,
+    ),
+]
+S3Region: TypeAlias = Annotated[
+    str, Text(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", "must be a region's name, such as eu-central-1", 32)
 ]

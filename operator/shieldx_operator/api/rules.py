@@ -4,9 +4,9 @@ A rule about two fields takes for an unset one what the operator would take: the
 written into the rule out of `defaults`. So `maxReplicas: 2` alone is refused in Production, whose minReplicas is 3.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from shieldx_operator.api.defaults import DEFAULT_PROFILE, DEVELOPMENT, PRODUCTION, TENANT_SECRET_SUFFIX
 from shieldx_operator.api.fields import TENANT_ID, cel_text
@@ -33,11 +33,16 @@ class Rule:
         return {"rule": self.rule, "message": self.message, **field}
 
 
+Tables: TypeAlias = tuple[Mapping[str, Any], Mapping[str, Any]]
+"""The defaults of a kind in profile Production and in profile Development; twice the same where it has no profiles."""
+_CREDITS: Final[Tables] = (PRODUCTION, DEVELOPMENT)
+
+
 def _literal(value: Any) -> str:
     return cel_text(value) if isinstance(value, str) else str(value)
 
 
-def _default(tree: dict[str, Any], path: str) -> Any:
+def _default(tree: Mapping[str, Any], path: str) -> Any:
     value: Any = tree
     for part in path.split("."):
         value = value[part]
@@ -49,14 +54,14 @@ def _is_set(path: str, of: str) -> str:
     return " && ".join(f"has({of}.{'.'.join(parts[: i + 1])})" for i in range(len(parts)))
 
 
-def value_of(path: str, *, of: str = "self", default: str = "") -> str:
+def value_of(path: str, *, of: str = "self", default: str = "", tables: Tables = _CREDITS) -> str:
     """CEL, on the spec: the value of the field at `path`, or what the operator takes where it is unset.
 
     `default` is CEL for that where it is not the profile's. Written with `has` instead of optional values (`.?`):
     the API server bounds the cost of a rule by the sizes it knows, and it knows none behind an optional.
     """
     if not default:
-        production, development = _default(PRODUCTION, path), _default(DEVELOPMENT, path)
+        production, development = (_default(table, path) for table in tables)
         default = _literal(production)
         if production != development:
             chosen = f"has({of}.profile) ? {of}.profile : {cel_text(DEFAULT_PROFILE)}"
@@ -70,18 +75,18 @@ def _compared(left: str, method: str, right: str, result: str = "") -> str:
     return f"!isQuantity({a}) || !isQuantity({b}) || quantity({a}).{method}(quantity({b})){result}"
 
 
-def _named(path: str, shown: str = "") -> str:
+def named(path: str, shown: str = "", *, tables: Tables = _CREDITS) -> str:
     """A field in a message, with what it is taken for where it is unset: a user sees why it counts."""
-    production, development = _default(PRODUCTION, path), _default(DEVELOPMENT, path)
+    production, development = (_default(table, path) for table in tables)
     default = f"{production}" if production == development else f"{production}, in profile Development {development}"
     return f"{shown or path} (unset: {default})"
 
 
-def _unchanged(expression: str) -> str:
+def unchanged(expression: str) -> str:
     return f"{expression} == {expression.replace('self.', 'oldSelf.')}"
 
 
-def _at_most_the_limit(where: str) -> Iterable[Rule]:
+def at_most_the_limit(where: str, *, tables: Tables = _CREDITS) -> Iterable[Rule]:
     """Requests above limits: Kubernetes refuses such a pod long after the user has gone."""
     branch = where.rpartition(".")[0]
     guard = f"!has(self.{branch}) || " if branch else ""
@@ -90,9 +95,10 @@ def _at_most_the_limit(where: str) -> Iterable[Rule]:
         yield Rule(
             at="spec",
             field=f".{where}",
-            rule=guard + _compared(value_of(request), "compareTo", value_of(limit), " <= 0"),
-            message=f"{_named(request, f'requests.{amount}')} must not be more than "
-            f"{_named(limit, f'limits.{amount}')}: lower the request or raise the limit",
+            rule=guard
+            + _compared(value_of(request, tables=tables), "compareTo", value_of(limit, tables=tables), " <= 0"),
+            message=f"{named(request, f'requests.{amount}', tables=tables)} must not be more than "
+            f"{named(limit, f'limits.{amount}', tables=tables)}: lower the request or raise the limit",
             summary=f"`{request}` is at most `{limit}`.",
         )
 
@@ -107,7 +113,7 @@ def _never_shrinks(store: str) -> Rule:
             f"!has(self.{store}.managed) || !has(oldSelf.{store}.managed) || "
             + _compared(value_of(size), "compareTo", value_of(size, of="oldSelf"), " >= 0")
         ),
-        message=f"{_named(size, 'storage.size')} cannot shrink, a volume only grows: restore the old size (or the "
+        message=f"{named(size, 'storage.size')} cannot shrink, a volume only grows: restore the old size (or the "
         "profile it came from), or move the data to a new CreditsService",
         summary=f"`{size}` never shrinks.",
     )
@@ -117,7 +123,7 @@ def _keeps_its_class(store: str) -> Rule:
     return Rule(
         at=f"spec.{store}.managed",
         field=".storage",
-        rule=_unchanged(value_of("storage.storageClassName", default="''")),
+        rule=unchanged(value_of("storage.storageClassName", default="''")),
         message="storageClassName cannot be set, changed or unset once the volume exists: restore the old value, or "
         "move the data to a new CreditsService",
         summary=f"`{store}.managed.storage.storageClassName` never changes.",
@@ -134,8 +140,8 @@ def _exactly_one(store: str, what: str) -> Rule:
     )
 
 
-CREDITS_SERVICE: Final[tuple[Rule, ...]] = (
-    Rule(
+def named_for_services() -> Rule:
+    return Rule(
         at="",
         field=".metadata.name",
         rule=f"self.metadata.name.matches('^[a-z]([-a-z0-9]{{0,{NAME_MAX_LENGTH - 2}}}[a-z0-9])?$')",
@@ -143,41 +149,57 @@ CREDITS_SERVICE: Final[tuple[Rule, ...]] = (
         "letter and end with a letter or digit: names of Services and pods are made of it",
         summary=f"`metadata.name` is at most {NAME_MAX_LENGTH} characters and starts with a letter: names of Services "
         "and pods are made of it.",
-    ),
-    Rule(
+    )
+
+
+def of_an_api(tables: Tables) -> Iterable[Rule]:
+    """What every kind that serves an API asks: of its name, its pods, their disruption and their end."""
+
+    def value(path: str) -> str:
+        return value_of(path, tables=tables)
+
+    def told(path: str, shown: str = "") -> str:
+        return named(path, shown, tables=tables)
+
+    yield named_for_services()
+    yield Rule(
         at="spec",
         field=".autoscaling",
-        rule=f"{value_of('autoscaling.minReplicas')} <= {value_of('autoscaling.maxReplicas')}",
-        message=f"{_named('autoscaling.minReplicas', 'minReplicas')} must not be more than "
-        f"{_named('autoscaling.maxReplicas', 'maxReplicas')}: lower minReplicas or raise maxReplicas",
+        rule=f"{value('autoscaling.minReplicas')} <= {value('autoscaling.maxReplicas')}",
+        message=f"{told('autoscaling.minReplicas', 'minReplicas')} must not be more than "
+        f"{told('autoscaling.maxReplicas', 'maxReplicas')}: lower minReplicas or raise maxReplicas",
         summary="`autoscaling.minReplicas` is at most `autoscaling.maxReplicas`.",
-    ),
-    Rule(
+    )
+    yield Rule(
         at="spec",
         field=".disruption",
-        rule=f"{value_of('disruption.minAvailable')} < {value_of('autoscaling.minReplicas')}",
-        message=f"{_named('disruption.minAvailable', 'minAvailable')} must be less than "
-        f"{_named('autoscaling.minReplicas')}, or no node could ever be drained: lower minAvailable or raise "
+        rule=f"{value('disruption.minAvailable')} < {value('autoscaling.minReplicas')}",
+        message=f"{told('disruption.minAvailable', 'minAvailable')} must be less than "
+        f"{told('autoscaling.minReplicas')}, or no node could ever be drained: lower minAvailable or raise "
         "minReplicas",
         summary="`disruption.minAvailable` is less than `autoscaling.minReplicas`.",
-    ),
-    Rule(
+    )
+    yield Rule(
         at="spec",
         field=".settings",
         rule=(
-            f"{value_of('settings.terminationGracePeriodSeconds')} > "
-            f"{value_of('settings.drainDelaySeconds')} + {value_of('settings.requestTimeoutSeconds')}"
+            f"{value('settings.terminationGracePeriodSeconds')} > "
+            f"{value('settings.drainDelaySeconds')} + {value('settings.requestTimeoutSeconds')}"
         ),
-        message=f"{_named('settings.terminationGracePeriodSeconds', 'terminationGracePeriodSeconds')} must be more "
-        f"than {_named('settings.drainDelaySeconds', 'drainDelaySeconds')} and "
-        f"{_named('settings.requestTimeoutSeconds', 'requestTimeoutSeconds')} together, or a stopping pod cuts off "
+        message=f"{told('settings.terminationGracePeriodSeconds', 'terminationGracePeriodSeconds')} must be more "
+        f"than {told('settings.drainDelaySeconds', 'drainDelaySeconds')} and "
+        f"{told('settings.requestTimeoutSeconds', 'requestTimeoutSeconds')} together, or a stopping pod cuts off "
         "requests: raise terminationGracePeriodSeconds or lower the others",
         summary="`settings.terminationGracePeriodSeconds` is more than `settings.drainDelaySeconds` and "
         "`settings.requestTimeoutSeconds` together.",
-    ),
-    *_at_most_the_limit("resources"),
-    *_at_most_the_limit("database.managed.resources"),
-    *_at_most_the_limit("cache.managed.resources"),
+    )
+    yield from at_most_the_limit("resources", tables=tables)
+
+
+CREDITS_SERVICE: Final[tuple[Rule, ...]] = (
+    *of_an_api(_CREDITS),
+    *at_most_the_limit("database.managed.resources"),
+    *at_most_the_limit("cache.managed.resources"),
     Rule(
         at="spec",
         field=".cache.managed",
@@ -187,8 +209,8 @@ CREDITS_SERVICE: Final[tuple[Rule, ...]] = (
                 value_of("cache.managed.maxMemory"), "isLessThan", value_of("cache.managed.resources.limits.memory")
             )
         ),
-        message=f"{_named('cache.managed.maxMemory', 'maxMemory')} must be less than "
-        f"{_named('cache.managed.resources.limits.memory', 'resources.limits.memory')}, which Redis itself and its "
+        message=f"{named('cache.managed.maxMemory', 'maxMemory')} must be less than "
+        f"{named('cache.managed.resources.limits.memory', 'resources.limits.memory')}, which Redis itself and its "
         "snapshots share: lower maxMemory or raise the limit",
         summary="`cache.managed.maxMemory` is less than `cache.managed.resources.limits.memory`.",
     ),
@@ -231,14 +253,14 @@ TENANT: Final[tuple[Rule, ...]] = (
     Rule(
         at="",
         field=".spec.tenantID",
-        rule=_unchanged(_TENANT_ID),
+        rule=unchanged(_TENANT_ID),
         message="cannot be changed: the tenant's ledger would stay behind; make another Tenant",
         summary="`tenantID`, set or not, never changes: the tenant's ledger would stay behind.",
     ),
     Rule(
         at="",
         field=".spec.key",
-        rule=_unchanged(_TENANT_SECRET),
+        rule=unchanged(_TENANT_SECRET),
         message="secretName cannot be changed: callers would keep a Secret that nobody renews; make another Tenant, or "
         "copy the Secret",
         summary="`key.secretName`, set or not, never changes: callers would keep a Secret that nobody renews.",
