@@ -121,16 +121,16 @@ def filled(value: Json, defaults: Json, path: tuple[str, ...] = ()) -> Json:
     return result
 
 
-def _changed(base: Json, changes: Json) -> Json:
+def changed(base: Json, changes: Json) -> Json:
     return {
-        name: _changed(value, changes[name])
+        name: changed(value, changes[name])
         if isinstance(value, dict) and name in changes
         else copy.deepcopy(changes.get(name, value))
         for name, value in base.items()
     }
 
 
-DEVELOPMENT: Final[Json] = _changed(PRODUCTION, _DEVELOPMENT_CHANGES)
+DEVELOPMENT: Final[Json] = changed(PRODUCTION, _DEVELOPMENT_CHANGES)
 PROFILES: Final[Mapping[Profile, Json]] = {"Production": PRODUCTION, "Development": DEVELOPMENT}
 
 TENANT: Final[Json] = {"key": {"scopes": ["consume", "read"], "overlapSeconds": 3600}}

@@ -166,7 +166,7 @@ Cidr: TypeAlias = Annotated[
     str,
     Text(
         r"[0-9a-fA-F:.]+/[0-9]{1,3}",
-        "must be addresses in CIDR form, such as 203.0.113.0/24 or 2001:db8::/32; one address is written 203.0.113.7/32",
+        "must be addresses in CIDR form, such as 203.0.113.0/24 or 2001:db8::/32; one address is 203.0.113.7/32",
         43,
         cel="isCIDR({subject})",
     ),
@@ -175,8 +175,8 @@ RuleId: TypeAlias = Annotated[
     str,
     Text(
         r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?",
-        "must be a rule's id, such as rule-001: at most 63 letters, digits, '-', '_' and '.', with a letter or digit at "
-        "both ends",
+        "must be a rule's id, such as rule-001: at most 63 letters, digits, '-', '_' and '.', with a letter or digit "
+        "at both ends",
         63,
     ),
 ]

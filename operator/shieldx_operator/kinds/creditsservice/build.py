@@ -11,39 +11,24 @@ from shieldx_contract import (
     ENV_CACHE_URI_FILE,
     ENV_DATABASE_URI_FILE,
     ENV_DRAIN_DELAY_S,
-    ENV_HEALTH_PORT,
-    ENV_HTTP_HOST,
-    ENV_HTTP_PORT,
     ENV_KEY_PEPPER_FILE,
     ENV_LOG_LEVEL,
     ENV_POOL_MAX_SIZE,
     ENV_REQUEST_TIMEOUT_S,
-    HEALTH_PORT,
-    HEALTH_PORT_NAME,
-    HTTP_PORT,
-    HTTP_PORT_NAME,
-    RUNTIME_UID,
     SECRET_ADMIN_KEY,
     SECRET_PEPPER_KEY,
 )
-from shieldx_operator.blocks import autoscaling, postgres, redis
+from shieldx_operator.blocks import api, autoscaling, postgres, redis
 from shieldx_operator.blocks.meta import obj
-from shieldx_operator.blocks.resources import CONFIG_MAP, DEPLOYMENT, JOB, SERVICE, SERVICE_ACCOUNT
+from shieldx_operator.blocks.resources import JOB
 from shieldx_operator.blocks.workload import (
     Volumes,
-    container_security,
-    digest,
-    http_probes,
-    pod_security,
     scratch_volume,
     secret_volume,
-    spread,
 )
 from shieldx_operator.engine.types import GeneratedSecret, Obj
 from shieldx_operator.kinds.creditsservice.view import API_COMPONENT, MIGRATION_COMPONENT, View
 from shieldx_operator.settings import OperatorSettings
-
-VERSION_LABEL = "app.kubernetes.io/version"
 
 
 def auth_secret(v: View) -> GeneratedSecret:
@@ -97,111 +82,69 @@ def cache(v: View, settings: OperatorSettings) -> list[Obj | GeneratedSecret]:
     )
 
 
-def configuration(v: View) -> Obj:
-    s = v.effective.settings
-    return obj(
-        CONFIG_MAP,
-        v.service.metadata("-config", API_COMPONENT),
-        data={
-            ENV_HTTP_HOST: "0.0.0.0",  # noqa: S104 - inside the pod; the NetworkPolicy says who gets there
-            ENV_HTTP_PORT: str(HTTP_PORT),
-            ENV_HEALTH_PORT: str(HEALTH_PORT),
-            ENV_LOG_LEVEL: s.log_level,
-            ENV_POOL_MAX_SIZE: str(s.pool_max_size),
-            ENV_REQUEST_TIMEOUT_S: str(s.request_timeout_seconds),
-            ENV_CACHE_TTL_S: str(s.cache_ttl_seconds),
-            # the preStop hook waits instead: the process hears SIGTERM only when nothing is routed to it any more
-            ENV_DRAIN_DELAY_S: "0",
-            ENV_DATABASE_URI_FILE: f"{DATABASE_SECRET_DIR}/{v.database_key}",
-            ENV_CACHE_URI_FILE: f"{CACHE_SECRET_DIR}/{v.cache_key}",
-            ENV_ADMIN_KEY_FILE: f"{AUTH_SECRET_DIR}/{SECRET_ADMIN_KEY}",
-            ENV_KEY_PEPPER_FILE: f"{AUTH_SECRET_DIR}/{SECRET_PEPPER_KEY}",
-        },
+def pods(v: View, settings: OperatorSettings) -> api.Pods:
+    """The runtime's pods of this service: the API's and the migration's."""
+    return api.Pods(
+        service=v.service,
+        version=v.version,
+        image=v.image,
+        pull_policy=pull_policy(v, settings),
+        pull_secrets=pull_secrets(v),
+        scheduling=scheduling(v),
+        volumes=runtime_volumes(v),
+        configuration=environment(v),
     )
+
+
+def environment(v: View) -> dict[str, str]:
+    s = v.effective.settings
+    return {
+        **api.LISTENING,
+        ENV_LOG_LEVEL: s.log_level,
+        ENV_POOL_MAX_SIZE: str(s.pool_max_size),
+        ENV_REQUEST_TIMEOUT_S: str(s.request_timeout_seconds),
+        ENV_CACHE_TTL_S: str(s.cache_ttl_seconds),
+        # the preStop hook waits instead: the process hears SIGTERM only when nothing is routed to it any more
+        ENV_DRAIN_DELAY_S: "0",
+        ENV_DATABASE_URI_FILE: f"{DATABASE_SECRET_DIR}/{v.database_key}",
+        ENV_CACHE_URI_FILE: f"{CACHE_SECRET_DIR}/{v.cache_key}",
+        ENV_ADMIN_KEY_FILE: f"{AUTH_SECRET_DIR}/{SECRET_ADMIN_KEY}",
+        ENV_KEY_PEPPER_FILE: f"{AUTH_SECRET_DIR}/{SECRET_PEPPER_KEY}",
+    }
+
+
+def configuration(v: View, settings: OperatorSettings) -> Obj:
+    return api.configuration(pods(v, settings))
 
 
 def service_account(v: View) -> Obj:
-    return obj(
-        SERVICE_ACCOUNT,
-        v.service.metadata("", API_COMPONENT),
-        automountServiceAccountToken=False,
-    )
+    return api.service_account(v.service)
 
 
 def service(v: View) -> Obj:
-    return obj(
-        SERVICE,
-        v.service.metadata("", API_COMPONENT),
-        spec={
-            "type": "ClusterIP",
-            "selector": v.service.selector(API_COMPONENT),
-            "ports": [
-                {
-                    "name": HTTP_PORT_NAME,
-                    "port": HTTP_PORT,
-                    "targetPort": HTTP_PORT_NAME,
-                    "protocol": "TCP",
-                    "appProtocol": "http",
-                }
-            ],
-        },
-    )
+    return api.service_object(v.service)
 
 
 def deployment(v: View, settings: OperatorSettings) -> Obj:
-    """The API's pods. No replicas: they belong to the autoscaler. A rollout adds a pod before it takes one away."""
     s = v.effective.settings
-    container = {
-        **runtime_container(v, settings, "credits", CREDITS_SERVE),
-        "ports": [
-            {"name": HTTP_PORT_NAME, "containerPort": HTTP_PORT, "protocol": "TCP"},
-            {"name": HEALTH_PORT_NAME, "containerPort": HEALTH_PORT, "protocol": "TCP"},
-        ],
-        "resources": v.effective.resources.to_json(),
-        "lifecycle": {"preStop": {"sleep": {"seconds": s.drain_delay_seconds}}},
-        **http_probes(),
-    }
-    selector = v.service.selector(API_COMPONENT)
-    template = pod_template(v, API_COMPONENT, container)
-    template["metadata"]["annotations"] = {
-        # only a change on purpose of the configuration restarts pods: they read it once, at their start
-        "platform.shieldx.io/configuration": digest(configuration(v)["data"]),
-    }
-    template["spec"].update(
-        {
-            "serviceAccountName": v.service.name,
-            "terminationGracePeriodSeconds": s.termination_grace_period_seconds,
-            **spread(selector),
-        }
-    )
-    return obj(
-        DEPLOYMENT,
-        v.service.metadata("", API_COMPONENT),
-        spec={
-            "selector": {"matchLabels": selector},
-            "revisionHistoryLimit": 3,
-            "progressDeadlineSeconds": 300,
-            "strategy": {
-                "type": "RollingUpdate",
-                "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
-            },
-            "template": template,
-        },
+    runtime = pods(v, settings)
+    return api.deployment(
+        runtime,
+        runtime.container("credits", CREDITS_SERVE, v.effective.resources.to_json()),
+        drain_delay_s=s.drain_delay_seconds,
+        grace_s=s.termination_grace_period_seconds,
     )
 
 
 def migration(v: View, settings: OperatorSettings, name: str) -> Obj:
     """The Job that brings the schema up to this version. Two tries in the Job; the plan replaces a failed one."""
-    container = {
-        **runtime_container(v, settings, "migrate", CREDITS_MIGRATE),
-        "resources": {
-            "requests": {"cpu": "50m", "memory": "128Mi"},
-            "limits": {"cpu": "1", "memory": "512Mi"},
-        },
-        # its last words are the message of the condition; a program that died without any leaves its log's end
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-    }
-    template = pod_template(v, MIGRATION_COMPONENT, container)
+    runtime = pods(v, settings)
+    container = runtime.container(
+        "migrate",
+        CREDITS_MIGRATE,
+        {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}},
+    )
+    template = runtime.template(MIGRATION_COMPONENT, container)
     template["spec"]["restartPolicy"] = "Never"
     metadata = v.service.metadata("", MIGRATION_COMPONENT)
     return obj(
@@ -215,19 +158,6 @@ def migration(v: View, settings: OperatorSettings, name: str) -> Obj:
     )
 
 
-def runtime_container(v: View, settings: OperatorSettings, name: str, command: tuple[str, ...]) -> Obj:
-    return {
-        "name": name,
-        "image": v.image,
-        "imagePullPolicy": pull_policy(v, settings),
-        "command": list(command),
-        "envFrom": [{"configMapRef": {"name": f"{v.service.name}-config"}}],
-        "securityContext": container_security(),
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": list(runtime_volumes(v).mounts),
-    }
-
-
 def runtime_volumes(v: View) -> Volumes:
     return (
         secret_volume("database", v.database_secret.name, DATABASE_SECRET_DIR, (v.database_key,))
@@ -235,21 +165,6 @@ def runtime_volumes(v: View) -> Volumes:
         + secret_volume("auth", v.auth_secret.name, AUTH_SECRET_DIR, (SECRET_ADMIN_KEY, SECRET_PEPPER_KEY))
         + scratch_volume("tmp", "/tmp", "64Mi")  # noqa: S108 - a mount point in the pod
     )
-
-
-def pod_template(v: View, component: str, container: Obj) -> Obj:
-    spec: Obj = {
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": pod_security(RUNTIME_UID),
-        "containers": [container],
-        "volumes": list(runtime_volumes(v).volumes),
-        **scheduling(v),
-    }
-    if pull_secrets(v):
-        spec["imagePullSecrets"] = list(pull_secrets(v))
-    labels = {**v.service.labels(component), VERSION_LABEL: v.version}
-    return {"metadata": {"labels": labels}, "spec": spec}
 
 
 def autoscaler(v: View) -> Obj:

@@ -149,7 +149,7 @@ def plan(v: View, seen: Observation, settings: OperatorSettings) -> Plan:
         return Plan(keep=everything(seen, "jobs"))
     apply: list[Obj | GeneratedSecret] = [
         build.service_account(v),
-        build.configuration(v),
+        build.configuration(v, settings),
         build.auth_secret(v),
         *network.build(v, seen, settings),
         *(pinned_store(v, seen, o) for o in build.database(v, settings)),

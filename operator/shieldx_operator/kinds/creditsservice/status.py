@@ -5,6 +5,7 @@ from typing import Final, Literal
 
 from shieldx_contract import HTTP_PORT, LABEL_COMPONENT
 from shieldx_operator.blocks import postgres, redis
+from shieldx_operator.blocks.api import VERSION_LABEL
 from shieldx_operator.blocks.diagnosis import (
     Finding,
     deployment_rolled_out,
@@ -16,7 +17,6 @@ from shieldx_operator.blocks.diagnosis import (
 )
 from shieldx_operator.blocks.spec import summary
 from shieldx_operator.engine.types import Condition, Obj, Observation, Results, Status
-from shieldx_operator.kinds.creditsservice.build import VERSION_LABEL
 from shieldx_operator.kinds.creditsservice.plan import (
     CACHE_SCHEMES,
     DATABASE_SCHEMES,
