@@ -1,21 +1,20 @@
 """What is told of a CreditsService: a condition a component, and Ready as the first of them that isn't true."""
 
-from dataclasses import dataclass
-from typing import Final, Literal
-
-from shieldx_contract import HTTP_PORT, LABEL_COMPONENT
-from shieldx_operator.blocks import postgres, redis
-from shieldx_operator.blocks.api import VERSION_LABEL
+from shieldx_operator.blocks import component, postgres, redis
+from shieldx_operator.blocks.component import (
+    POLL_S,
+    Component,
+    component_pods,
+    endpoint,
+    last_told,
+    suspended,
+)
 from shieldx_operator.blocks.diagnosis import (
-    Finding,
-    deployment_rolled_out,
     job_condition,
     pods_finding,
-    progress_deadline_exceeded,
     stateful_set_ready,
     workload_finding,
 )
-from shieldx_operator.blocks.spec import summary
 from shieldx_operator.engine.types import Condition, Obj, Observation, Results, Status
 from shieldx_operator.kinds.creditsservice.plan import (
     CACHE_SCHEMES,
@@ -27,35 +26,10 @@ from shieldx_operator.kinds.creditsservice.plan import (
     store_ref,
 )
 from shieldx_operator.kinds.creditsservice.view import (
-    API_COMPONENT,
     MIGRATION_COMPONENT,
     View,
     uri_problem,
 )
-
-POLL_S: Final = 5.0
-"""Pods and Events are not watched: while something is amiss, they are looked at this often."""
-
-
-@dataclass(frozen=True, slots=True)
-class Component:
-    """One component's condition; `needs_person` makes the whole object Stalled."""
-
-    type: str
-    status: Literal["True", "False", "Unknown"]
-    reason: str
-    message: str
-    needs_person: bool = False
-
-    @classmethod
-    def of(cls, condition: str, finding: Finding | None, *, waiting: tuple[str, str]) -> "Component":
-        """False with what was found, or with the reason and message of `waiting` while nothing is wrong."""
-        if finding is not None:
-            return cls(condition, "False", finding.reason, finding.message, finding.needs_person)
-        return cls(condition, "False", *waiting)
-
-    def condition(self) -> Condition:
-        return Condition(self.type, self.status, self.reason, self.message)
 
 
 def status(v: View, seen: Observation, results: Results) -> Status:
@@ -71,21 +45,9 @@ def status(v: View, seen: Observation, results: Results) -> Status:
 
 
 def overall(v: View, parts: list[Component], results: Results) -> list[Condition]:
-    """Ready, Reconciling and Stalled: the first thing that is not true speaks for the whole."""
     if v.effective.suspend:
-        return summary("Unknown", "Suspended", "spec.suspend is true: nothing is repaired; set it to false to go on")
-    failure = next(iter(results.failures), None)
-    if failure is not None:
-        message = f"{failure.where}: {failure.message}"
-        return summary("False", failure.reason, message, needs_person=not failure.retryable)
-    first = next((p for p in parts if p.status != "True"), None)
-    if first is None:
-        return summary("True", "Available", f"the credits API serves at {endpoint(v)}")
-    return summary("False", first.reason, first.message, needs_person=first.needs_person)
-
-
-def component_pods(seen: Observation, component: str) -> list[Obj]:
-    return [p for p in seen.lists.get("pods", ()) if p["metadata"]["labels"].get(LABEL_COMPONENT) == component]
+        return suspended()
+    return component.overall(parts, results, f"the credits API serves at {endpoint(v.service)}")
 
 
 def warnings_about(seen: Observation, kind: str, name: str) -> list[Obj]:
@@ -151,71 +113,21 @@ def schema(v: View, seen: Observation) -> Component:
     return Component(name, "Unknown" if job is None else "False", "Migrating", waiting)
 
 
-def last_told(parent: Obj, condition: str) -> Obj:
-    """The condition as it stands in the status now, or {}."""
-    found: Obj = next((c for c in parent.get("status", {}).get("conditions", ()) if c["type"] == condition), {})
-    return found
-
-
 def workload(v: View, seen: Observation) -> Component:
-    name = "WorkloadReady"
-    live = seen.objects.get(deployment_ref(v))
-    minimum = v.effective.autoscaling.min_replicas
-    if live is None:
-        return Component(name, "Unknown", "WaitingForSchema", "the API's pods start when the schema is current")
-    state = live.get("status", {})
-    if deployment_rolled_out(live, min_available=minimum):
-        return Component(name, "True", "Available", f"{state['availableReplicas']} pods of version {v.version} serve")
-    finding = workload_finding(live, component_pods(seen, API_COMPONENT), ())
-    if finding is None and progress_deadline_exceeded(live):
-        finding = Finding(
-            "RolloutStuck",
-            f"Deployment {v.service.name}: new pods did not become ready within 5 minutes; see "
-            f"`kubectl -n {v.service.namespace} describe pods -l {v.service.label_selector()}`",
-            needs_person=True,
-        )
-    waiting = (
-        f"{state.get('updatedReplicas', 0)} of {max(minimum, live['spec'].get('replicas', 1))} pods are of this "
-        f"revision, {state.get('availableReplicas', 0)} serve"
+    return component.api_workload(
+        v.service,
+        seen,
+        seen.objects.get(deployment_ref(v)),
+        minimum=v.effective.autoscaling.min_replicas,
+        version=v.version,
+        waiting=("WaitingForSchema", "the API's pods start when the schema is current"),
     )
-    return Component.of(name, finding, waiting=("RollingOut", waiting))
-
-
-def endpoint(v: View) -> str:
-    return f"http://{v.service.host()}:{HTTP_PORT}"
-
-
-def running_version(seen: Observation, v: View) -> str | None:
-    """The version of the pod template that was rolled out last."""
-    live = seen.objects.get(deployment_ref(v))
-    if live is None:
-        before = seen.parent.get("status", {}).get("version")
-        return str(before) if before else None
-    labels = live["spec"]["template"]["metadata"].get("labels", {})
-    return str(labels[VERSION_LABEL]) if VERSION_LABEL in labels else None
 
 
 def fields(v: View, seen: Observation, parts: list[Component]) -> Obj:
     live = seen.objects.get(deployment_ref(v))
-    state = (live or {}).get("status", {})
-    replicas = (live or {}).get("spec", {}).get("replicas", 0)
-    ready = state.get("readyReplicas", 0)
-    result: Obj = {
-        "endpoint": endpoint(v),
-        "replicas": replicas,
-        "readyReplicas": ready,
-        "ready": f"{ready}/{replicas}",
+    return {
+        **component.api_fields(v.service, seen, live),
         "effective": v.effective.to_json(),
+        **component.rejected(parts[2:], live, version=v.version, generation=v.generation),
     }
-    running = running_version(seen, v)
-    if running is not None:
-        result["version"] = running
-    rejected = next((p for p in parts[2:] if p.needs_person), None)
-    if rejected is not None and live is not None:
-        result["rejected"] = {
-            "version": v.version,
-            "generation": v.generation,
-            "reason": rejected.reason,
-            "message": rejected.message,
-        }
-    return result
