@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from shieldx_contract import API_GROUP
+from shieldx_operator.blocks.component import last_told
 from shieldx_operator.blocks.resources import EVENT, POD
 from shieldx_operator.engine.types import Obj, Observation, Plan, Reads, Resource, Results, Status
 from shieldx_operator.kinds.creditsservice import plan as planning
@@ -26,7 +27,7 @@ class CreditsServiceKind:
         self._settings = settings
 
     def reads(self, parent: Obj) -> Reads:
-        ready = telling.last_told(parent, "Ready").get("status") == "True"
+        ready = last_told(parent, "Ready").get("status") == "True"
         return planning.reads(view(parent, self._settings), explain=not ready)
 
     def plan(self, seen: Observation) -> Plan:
