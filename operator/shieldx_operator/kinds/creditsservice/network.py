@@ -11,13 +11,12 @@ from shieldx_operator.blocks.network import (
     peers_in_namespace,
     policy,
 )
+from shieldx_operator.blocks.uri import secret_value, uri_port
 from shieldx_operator.engine.types import Obj, Observation
 from shieldx_operator.kinds.creditsservice.view import (
     API_COMPONENT,
     MIGRATION_COMPONENT,
     View,
-    secret_value,
-    uri_port,
 )
 from shieldx_operator.settings import OperatorSettings
 

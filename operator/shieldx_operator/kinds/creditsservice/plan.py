@@ -26,13 +26,13 @@ from shieldx_operator.blocks.resources import (
     STATEFUL_SET,
     ref_of,
 )
+from shieldx_operator.blocks.uri import uri_problem
 from shieldx_operator.blocks.workload import digest, pin_template
 from shieldx_operator.engine.types import GeneratedSecret, Obj, Observation, Plan, Query, Reads, Ref
 from shieldx_operator.kinds.creditsservice import build, network
 from shieldx_operator.kinds.creditsservice.view import (
     MIGRATION_COMPONENT,
     View,
-    uri_problem,
 )
 from shieldx_operator.settings import OperatorSettings
 

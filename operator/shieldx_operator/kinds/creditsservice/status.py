@@ -15,6 +15,7 @@ from shieldx_operator.blocks.diagnosis import (
     stateful_set_ready,
     workload_finding,
 )
+from shieldx_operator.blocks.uri import uri_problem
 from shieldx_operator.engine.types import Condition, Obj, Observation, Results, Status
 from shieldx_operator.kinds.creditsservice.plan import (
     CACHE_SCHEMES,
@@ -28,7 +29,6 @@ from shieldx_operator.kinds.creditsservice.plan import (
 from shieldx_operator.kinds.creditsservice.view import (
     MIGRATION_COMPONENT,
     View,
-    uri_problem,
 )
 
 
