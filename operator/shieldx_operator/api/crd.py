@@ -9,6 +9,9 @@ from shieldx_operator.api.base import Model
 from shieldx_operator.api.creditsservice import CreditsServiceSpec, CreditsServiceStatus
 from shieldx_operator.api.rules import Rule
 from shieldx_operator.api.schema import Schema, add_defaults, add_rules, structural
+from shieldx_operator.api.shadowservice import ShadowServiceSpec, ShadowServiceStatus
+from shieldx_operator.api.shadowservicedefaults import SHADOW_SERVICE_PROFILES
+from shieldx_operator.api.shadowservicerules import SHADOW_SERVICE_RULES
 from shieldx_operator.api.tenant import TenantSpec, TenantStatus
 
 API_VERSION: Final = "v1alpha1"
@@ -97,7 +100,29 @@ TENANT: Final = CustomResource(
     defaults={"": defaults.TENANT},
 )
 
-ALL: Final = (CREDITS_SERVICE, TENANT)
+SHADOW_SERVICE: Final = CustomResource(
+    kind="ShadowService",
+    plural="shadowservices",
+    short_names=("shadow",),
+    meaning="The HTTP API of shadow evaluation, beside a credits service whose tenants and keys it takes.",
+    spec=ShadowServiceSpec,
+    status=ShadowServiceStatus,
+    rules=SHADOW_SERVICE_RULES,
+    columns=(
+        _READY,
+        _REASON,
+        Column("Pods", ".status.ready", "Ready pods of the API out of those wanted."),
+        Column("Version", ".status.version", "Version of the runtime that serves."),
+        Column("Endpoint", ".status.endpoint", "URL of the API inside the cluster."),
+        _AGE,
+        _MESSAGE,
+    ),
+    defaults={
+        name: {"profile": defaults.DEFAULT_PROFILE, **values} for name, values in SHADOW_SERVICE_PROFILES.items()
+    },
+)
+
+ALL: Final = (CREDITS_SERVICE, TENANT, SHADOW_SERVICE)
 
 
 def schema(resource: CustomResource) -> Schema:

@@ -2,10 +2,11 @@
 
 from shieldx_operator.engine.types import Kind
 from shieldx_operator.kinds.creditsservice import CreditsServiceKind
+from shieldx_operator.kinds.shadowservice import ShadowServiceKind
 from shieldx_operator.kinds.tenant import TenantKind
 from shieldx_operator.settings import OperatorSettings
 
 
 def kinds(settings: OperatorSettings) -> tuple[Kind, ...]:
     """Every kind that this operator keeps."""
-    return (CreditsServiceKind(settings), TenantKind())
+    return (CreditsServiceKind(settings), TenantKind(), ShadowServiceKind(settings))

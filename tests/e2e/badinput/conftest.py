@@ -17,7 +17,12 @@ import yaml
 REPOSITORY = Path(__file__).parents[3]
 GROUP_URL = "/apis/platform.shieldx.io/v1alpha1"
 CRD_URL = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-PLURALS = {"CreditsService": "creditsservices", "Tenant": "tenants"}
+PLURALS = {
+    "CreditsService": "creditsservices",
+    "Tenant": "tenants",
+    "ShadowService": "shadowservices",
+    "ShadowEvaluation": "shadowevaluations",
+}
 DRY_RUN = {"dryRun": "All", "fieldValidation": "Strict"}
 TIMEOUT_S = 10
 SERVED_WITHIN_S = 30
@@ -100,6 +105,8 @@ def crds(client: pykube.HTTPClient) -> None:
     server = ApiServer(client, "")
     for path in sorted((REPOSITORY / "crds").glob("*.yaml")):
         definition = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if definition["kind"] != "CustomResourceDefinition":
+            continue  # the kustomization that lists them
         name = definition["metadata"]["name"]
         applied = server.call(
             "PATCH",

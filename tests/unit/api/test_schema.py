@@ -67,12 +67,13 @@ def test_everything_that_a_user_writes_is_bounded(resource: CustomResource) -> N
 @every_kind
 def test_every_default_is_told_where_its_field_is_described(resource: CustomResource) -> None:
     described = fields(resource, "spec")
-    scopes = {"CreditsService": "autoscaling.minReplicas", "Tenant": "key.overlapSeconds"}
-    sentence = {
-        "CreditsService": "Default: 3; in profile Development: 1.",
-        "Tenant": "Default: 3600.",
-    }
-    assert described[f"spec.{scopes[resource.kind]}"]["description"].endswith(sentence[resource.kind])
+    field, sentence = {
+        "CreditsService": ("autoscaling.minReplicas", "Default: 3; in profile Development: 1."),
+        "Tenant": ("key.overlapSeconds", "Default: 3600."),
+        "ShadowService": ("autoscaling.minReplicas", "Default: 2; in profile Development: 1."),
+        "ShadowEvaluation": ("deadlineSeconds", "Default: 3600."),
+    }[resource.kind]
+    assert described[f"spec.{field}"]["description"].endswith(sentence)
 
 
 @every_kind

@@ -1,0 +1,134 @@
+"""What a ShadowService is made of. Pure, and built by the same blocks as the credits service."""
+
+from shieldx_contract import (
+    AUTH_SECRET_DIR,
+    CACHE_SECRET_DIR,
+    DATABASE_SECRET_DIR,
+    ENV_ADMIN_KEY_FILE,
+    ENV_CACHE_URI_FILE,
+    ENV_DATABASE_URI_FILE,
+    ENV_DRAIN_DELAY_S,
+    ENV_KEY_PEPPER_FILE,
+    ENV_LOG_LEVEL,
+    ENV_POOL_MAX_SIZE,
+    ENV_REQUEST_TIMEOUT_S,
+    HEALTH_PORT,
+    HTTP_PORT,
+    SECRET_ADMIN_KEY,
+    SECRET_PEPPER_KEY,
+    SHADOW_SERVE,
+)
+from shieldx_operator.blocks import api, autoscaling
+from shieldx_operator.blocks.network import (
+    DNS,
+    Rule,
+    egress,
+    ingress,
+    peers_in_namespace,
+    policy,
+)
+from shieldx_operator.blocks.uri import secret_value, uri_port
+from shieldx_operator.blocks.workload import scratch_volume, secret_volume
+from shieldx_operator.engine.types import Obj, Observation
+from shieldx_operator.kinds.shadowservice.view import Store, View
+from shieldx_operator.settings import OperatorSettings
+
+
+def pods(v: View, database: Store, cache: Store, settings: OperatorSettings) -> api.Pods:
+    image = v.effective.image
+    s = v.effective.settings
+    return api.Pods(
+        service=v.service,
+        version=v.version,
+        image=v.image,
+        pull_policy=image.pull_policy or settings.image_pull_policy,
+        pull_secrets=tuple({"name": p.name} for p in image.pull_secrets or ()),
+        scheduling=v.effective.scheduling.to_json(),
+        volumes=secret_volume("database", database.secret.name, DATABASE_SECRET_DIR, (database.key,))
+        + secret_volume("cache", cache.secret.name, CACHE_SECRET_DIR, (cache.key,))
+        + secret_volume("auth", v.auth_secret.name, AUTH_SECRET_DIR, (SECRET_ADMIN_KEY, SECRET_PEPPER_KEY))
+        + scratch_volume("tmp", "/tmp", "1Gi"),  # noqa: S108 - a mount point in the pod: samples that are streamed through
+        configuration={
+            **api.LISTENING,
+            ENV_LOG_LEVEL: s.log_level,
+            ENV_POOL_MAX_SIZE: str(s.pool_max_size),
+            ENV_REQUEST_TIMEOUT_S: str(s.request_timeout_seconds),
+            # the preStop hook waits instead: the process hears SIGTERM only when nothing is routed to it any more
+            ENV_DRAIN_DELAY_S: "0",
+            ENV_DATABASE_URI_FILE: f"{DATABASE_SECRET_DIR}/{database.key}",
+            ENV_CACHE_URI_FILE: f"{CACHE_SECRET_DIR}/{cache.key}",
+            ENV_ADMIN_KEY_FILE: f"{AUTH_SECRET_DIR}/{SECRET_ADMIN_KEY}",
+            ENV_KEY_PEPPER_FILE: f"{AUTH_SECRET_DIR}/{SECRET_PEPPER_KEY}",
+        },
+    )
+
+
+def deployment(v: View, runtime: api.Pods) -> Obj:
+    s = v.effective.settings
+    return api.deployment(
+        runtime,
+        runtime.container("shadow", SHADOW_SERVE, v.effective.resources.to_json()),
+        drain_delay_s=s.drain_delay_seconds,
+        grace_s=s.termination_grace_period_seconds,
+    )
+
+
+def autoscaler(v: View) -> Obj:
+    a = v.effective.autoscaling
+    return autoscaling.utilization_autoscaler(
+        v.service.metadata("", api.COMPONENT),
+        min_replicas=a.min_replicas,
+        max_replicas=a.max_replicas,
+        cpu_percent=a.target_cpu_utilization_percentage,
+        memory_percent=a.target_memory_utilization_percentage,
+        scale_down_stabilization_s=a.scale_down_stabilization_seconds,
+    )
+
+
+def disruption_budget(v: View) -> Obj:
+    return autoscaling.disruption_budget(
+        v.service.metadata("", api.COMPONENT),
+        selector=v.service.selector(api.COMPONENT),
+        min_available=v.effective.disruption.min_available,
+    )
+
+
+def network(v: View, database: Store, cache: Store, seen: Observation) -> list[Obj]:
+    """A default deny, one policy for the API, and one that lets it in at each managed store of the credits service."""
+    s = v.service
+    callers = [p.to_json() for p in v.effective.network.allow_from]
+    scrapers = [p.to_json() for p in v.effective.network.metrics_from]
+    policies = [
+        policy(s.metadata("-default-deny", api.COMPONENT), s.selector()),
+        policy(
+            s.metadata("-api", api.COMPONENT),
+            s.selector(api.COMPONENT),
+            ingress=[
+                # a rule without peers would let everybody in
+                *([ingress(callers, HTTP_PORT)] if callers else []),
+                *([ingress(scrapers, HEALTH_PORT)] if scrapers else []),
+            ],
+            egress=[DNS, _to(v, database, seen), _to(v, cache, seen)],
+        ),
+    ]
+    # the credits service's own policies let in its own pods alone; policies add up
+    return [*policies, *(policy_of_store(v, store) for store in (database, cache) if store.component is not None)]
+
+
+def policy_of_store(v: View, store: Store) -> Obj:
+    """Lets this service's pods in at a managed store of the credits service, and says nothing of what leaves it."""
+    peers = peers_in_namespace(v.service.selector(api.COMPONENT))
+    made = policy(
+        v.service.metadata(f"-to-{store.component}", api.COMPONENT),
+        v.credits_service.selector(store.component),
+        ingress=[ingress(peers, store.port)],
+    )
+    made["spec"]["policyTypes"] = ["Ingress"]
+    return made
+
+
+def _to(v: View, store: Store, seen: Observation) -> Rule:
+    """To the managed pod; or to the port of an external URI, at any address: a policy knows no host names."""
+    if store.component is not None:
+        return egress(peers_in_namespace(v.credits_service.selector(store.component)), store.port)
+    return egress((), uri_port(secret_value(seen.objects.get(store.secret), store.key), store.port))

@@ -1,0 +1,76 @@
+"""What must be true of a ShadowService: its pods run once the credits service, whose keys it takes, serves."""
+
+from typing import Final
+
+from shieldx_operator.blocks import api, postgres, redis
+from shieldx_operator.blocks.resources import (
+    CONFIG_MAP,
+    DEPLOYMENT,
+    EVENT,
+    HPA,
+    NETWORK_POLICY,
+    PDB,
+    POD,
+    SECRET,
+    SERVICE,
+    SERVICE_ACCOUNT,
+)
+from shieldx_operator.blocks.workload import pin_template
+from shieldx_operator.engine.types import Obj, Observation, Plan, Query, Reads, Ref
+from shieldx_operator.kinds.shadowservice import build
+from shieldx_operator.kinds.shadowservice.view import CREDITS_RESOURCE, View, stores
+from shieldx_operator.settings import OperatorSettings
+
+OWNED: Final = (CONFIG_MAP, SERVICE, SERVICE_ACCOUNT, DEPLOYMENT, HPA, PDB, NETWORK_POLICY)
+LOOKS_AT: Final = (POD, EVENT, SECRET, CREDITS_RESOURCE)
+
+
+def reads(v: View, parent: Obj) -> Reads:
+    """Everything the service may be made of, its pods, and the credits service with the Secrets that lead to it."""
+    namespace, name = v.service.namespace, v.service.name
+    names = {
+        CONFIG_MAP: ("-config",),
+        SERVICE: ("",),
+        SERVICE_ACCOUNT: ("",),
+        DEPLOYMENT: ("",),
+        HPA: ("",),
+        PDB: ("",),
+        NETWORK_POLICY: ("-default-deny", "-api", f"-to-{postgres.COMPONENT}", f"-to-{redis.COMPONENT}"),
+    }
+    refs = [Ref(r, namespace, f"{name}{suffix}") for r, suffixes in names.items() for suffix in suffixes]
+    queries = {"pods": Query(POD, namespace, label_selector=v.service.label_selector())}
+    return Reads([*refs, v.credits, v.auth_secret, *_secrets_told(v, parent)], queries)
+
+
+def _secrets_told(v: View, parent: Obj) -> list[Ref]:
+    """The stores' Secrets as the last look found them: what a read names cannot depend on what it finds."""
+    names = ((parent.get("status") or {}).get("stores") or {}).values()
+    return [Ref(SECRET, v.service.namespace, str(name)) for name in names]
+
+
+def credits_serve(v: View, seen: Observation) -> bool:
+    """Whether the credits service has brought up what this one needs: its keys and its stores."""
+    told = (seen.objects.get(v.credits) or {}).get("status") or {}
+    return bool(told.get("readyReplicas")) and v.auth_secret in seen.objects
+
+
+def plan(v: View, seen: Observation, settings: OperatorSettings) -> Plan:
+    """A suspended service is left alone altogether; one that runs goes on running while the credits service is away."""
+    live = seen.objects.get(v.deployment)
+    found = stores(v, seen)
+    mine = frozenset(ref for ref in seen.objects if ref.resource in OWNED)
+    if v.effective.suspend or found is None or (live is None and not credits_serve(v, seen)):
+        return Plan(keep=mine)
+    runtime = build.pods(v, *found, settings)
+    apply: list[Obj] = [
+        api.service_account(v.service),
+        api.configuration(runtime),
+        *build.network(v, *found, seen),
+        api.service_object(v.service),
+        pin_template(build.deployment(v, runtime), live, v.spec_digest),
+        build.autoscaler(v),
+    ]
+    if v.effective.disruption.min_available > 0:
+        apply.append(build.disruption_budget(v))
+    initial = {v.deployment: {"spec": {"replicas": v.effective.autoscaling.min_replicas}}}
+    return Plan(apply=apply, initial=initial)

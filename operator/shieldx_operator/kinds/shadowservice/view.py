@@ -1,0 +1,98 @@
+"""A ShadowService as the other functions of this kind want to see it, and the CreditsService beside it."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from shieldx_contract import API_GROUP, SECRET_URI_KEY
+from shieldx_operator.api.shadowservice import ShadowServiceSpec
+from shieldx_operator.api.shadowservicedefaults import EffectiveShadowService, effective_service
+from shieldx_operator.blocks import postgres, redis
+from shieldx_operator.blocks.meta import Service, auth_secret_name
+from shieldx_operator.blocks.resources import DEPLOYMENT, SECRET
+from shieldx_operator.blocks.spec import parse
+from shieldx_operator.blocks.workload import digest
+from shieldx_operator.engine.types import Obj, Observation, Ref, Resource
+from shieldx_operator.settings import OperatorSettings
+
+APP: Final = "shadow"
+CREDITS_APP: Final = "credits"
+CREDITS_RESOURCE: Final = Resource(API_GROUP, "v1alpha1", "CreditsService", "creditsservices")
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A store of the CreditsService: the Secret and key of its URI, and the component of its pod where it has one."""
+
+    secret: Ref
+    key: str
+    component: str | None
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one ShadowService asks for. `version` and `image` are those that must run now."""
+
+    service: Service
+    effective: EffectiveShadowService
+    spec_digest: str
+    generation: int
+    version: str
+    image: str
+
+    @property
+    def credits(self) -> Ref:
+        return Ref(CREDITS_RESOURCE, self.service.namespace, self.effective.credits_ref.name)
+
+    @property
+    def credits_service(self) -> Service:
+        return Service(self.service.namespace, self.effective.credits_ref.name, CREDITS_APP)
+
+    @property
+    def auth_secret(self) -> Ref:
+        return Ref(SECRET, self.service.namespace, auth_secret_name(self.effective.credits_ref.name))
+
+    @property
+    def deployment(self) -> Ref:
+        return Ref(DEPLOYMENT, self.service.namespace, self.service.name)
+
+
+def view(parent: Obj, settings: OperatorSettings) -> View:
+    """Parses an object that the API server let through.
+
+    Raises:
+        Stall: see `blocks.spec.parse`.
+    """
+    meta = parent["metadata"]
+    chosen = parse(lambda spec: effective_service(ShadowServiceSpec.from_json(spec)), parent)
+    repository, _, default_version = settings.runtime_image.rpartition(":")
+    version = chosen.version or (parent.get("status") or {}).get("version") or default_version
+    return View(
+        service=Service(meta["namespace"], meta["name"], APP),
+        effective=chosen,
+        spec_digest=digest({"spec": parent.get("spec", {}), "version": version}),
+        generation=meta.get("generation", 0),
+        version=version,
+        image=f"{chosen.image.repository or repository}:{version}",
+    )
+
+
+def stores(v: View, seen: Observation) -> tuple[Store, Store] | None:
+    """Database and cache of the CreditsService as its own status tells them; None while it tells nothing."""
+    credits_object = seen.objects.get(v.credits) or {}
+    told = (credits_object.get("status") or {}).get("effective") or {}
+    if not told.get("database") or not told.get("cache"):
+        return None
+    return (
+        _store(v, told["database"], postgres.SUFFIX, postgres.COMPONENT, postgres.PORT),
+        _store(v, told["cache"], redis.SUFFIX, redis.COMPONENT, redis.PORT),
+    )
+
+
+def _store(v: View, told: Obj, suffix: str, component: str, port: int) -> Store:
+    external = told.get("external")
+    if external:
+        reference = external["secretRef"]
+        secret = Ref(SECRET, v.service.namespace, reference["name"])
+        return Store(secret, reference.get("key", SECRET_URI_KEY), None, port)
+    return Store(Ref(SECRET, v.service.namespace, f"{v.credits.name}{suffix}"), SECRET_URI_KEY, component, port)

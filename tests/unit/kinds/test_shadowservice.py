@@ -1,0 +1,173 @@
+import copy
+import dataclasses
+from typing import Any
+
+from shieldx_operator.blocks.resources import SECRET
+from shieldx_operator.engine.permissions import required
+from shieldx_operator.engine.types import Obj, Ref
+from shieldx_operator.kinds.creditsservice import CreditsServiceKind
+from shieldx_operator.kinds.shadowservice import ShadowServiceKind
+from shieldx_operator.kinds.shadowservice.view import CREDITS_RESOURCE
+from tests.unit.kinds.test_creditsservice import running as running_credits
+from tests.unit.kinds.world import SETTINGS, World, secret
+
+MANAGED: Obj = {"database": {"managed": {}}, "cache": {"managed": {}}}
+EXTERNAL: Obj = {
+    "database": {"external": {"secretRef": {"name": "my-db", "key": "url"}}},
+    "cache": {"external": {"secretRef": {"name": "my-cache", "key": "uri"}}},
+}
+
+
+def service(spec: Obj | None = None) -> Obj:
+    return {
+        "apiVersion": "platform.shieldx.io/v1alpha1",
+        "kind": "ShadowService",
+        "metadata": {"namespace": "team", "name": "shadow", "uid": "u2", "generation": 1},
+        "spec": {"creditsRef": {"name": "pay"}, **(spec or {})},
+    }
+
+
+def credits_object(effective: Obj, *, ready: int = 3) -> Obj:
+    told = {"effective": effective, "readyReplicas": ready, "conditions": [{"type": "Ready", "message": "rolling out"}]}
+    return {"metadata": {"namespace": "team", "name": "pay"}, "status": told}
+
+
+def world(spec: Obj | None = None, effective: Obj | None = None, *, ready: int = 3, **settings: Any) -> World:
+    """A namespace whose credits service has stores as in `effective` and `ready` pods."""
+    made = World(ShadowServiceKind(dataclasses.replace(SETTINGS, **settings)), service(spec))
+    made.objects[Ref(CREDITS_RESOURCE, "team", "pay")] = credits_object(effective or MANAGED, ready=ready)
+    made.objects[Ref(SECRET, "team", "pay-auth")] = secret("team", "pay-auth", {"admin-key": "k", "pepper": "p"})
+    return made
+
+
+def built(w: World) -> dict[str, Obj]:
+    """What the plan applies, by kind and name."""
+    return {f"{o['kind']} {o['metadata']['name']}": o for o in w.plan().apply if isinstance(o, dict)}
+
+
+def roll_out(w: World, replicas: int = 2) -> None:
+    deployment = w.one("Deployment", "shadow")
+    deployment["spec"].setdefault("replicas", replicas)
+    names = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
+    deployment["status"] = {"observedGeneration": 1, **dict.fromkeys(names, replicas)}
+
+
+def test_it_starts_when_the_credits_service_serves() -> None:
+    w = world(ready=0)
+    assert w.plan().apply == ()
+    ready = w.condition("Ready")
+    assert (ready.status, ready.reason) == ("False", "CreditsServiceNotReady")
+    assert "rolling out" in ready.message
+    assert w.status().requeue_after_s is not None
+    assert "Deployment shadow" in built(world())
+
+
+def test_a_wrong_reference_is_told_with_its_field() -> None:
+    w = world()
+    del w.objects[Ref(CREDITS_RESOURCE, "team", "pay")]
+    stalled = w.condition("Stalled")
+    assert (stalled.status, stalled.reason) == ("True", "CreditsServiceNotFound")
+    assert "spec.creditsRef.name" in stalled.message
+
+
+def test_production_numbers_stand_in_the_objects() -> None:
+    objects = built(world())
+    hpa = objects["HorizontalPodAutoscaler shadow"]["spec"]
+    assert (hpa["minReplicas"], hpa["maxReplicas"]) == (2, 6)
+    targets = {m["resource"]["name"]: m["resource"]["target"]["averageUtilization"] for m in hpa["metrics"]}
+    assert targets == {"cpu": 75}
+    assert objects["PodDisruptionBudget shadow"]["spec"]["minAvailable"] == 1
+    container = objects["Deployment shadow"]["spec"]["template"]["spec"]["containers"][0]
+    assert container["resources"] == {
+        "requests": {"cpu": "1000m", "memory": "1Gi"},
+        "limits": {"cpu": "4000m", "memory": "4Gi"},
+    }
+    assert container["command"] == ["python", "-m", "shieldx_runtime", "shadow", "serve"]
+
+
+def test_the_pod_is_as_restricted_as_one_of_the_credits_service() -> None:
+    mine = built(world())["Deployment shadow"]["spec"]["template"]["spec"]
+    theirs = running_credits().one("Deployment", "pay")["spec"]["template"]["spec"]
+    assert mine["securityContext"] == theirs["securityContext"]
+    assert mine["containers"][0]["securityContext"] == theirs["containers"][0]["securityContext"]
+    assert mine["automountServiceAccountToken"] is False
+
+
+def test_a_served_object_is_ready_and_says_where() -> None:
+    w = world()
+    w.step()
+    roll_out(w)
+    ready = w.condition("Ready")
+    assert (ready.status, ready.reason) == ("True", "Available")
+    told = w.parent["status"]
+    assert (told["endpoint"], told["ready"], told["version"]) == ("http://shadow.team.svc:8080", "2/2", "1.0.0")
+    assert w.status().requeue_after_s is None
+
+
+def test_it_goes_on_running_while_the_credits_service_is_away() -> None:
+    w = world()
+    w.step()
+    roll_out(w)
+    w.objects[Ref(CREDITS_RESOURCE, "team", "pay")] = credits_object(MANAGED, ready=0)
+    w.step()
+    assert w.one("Deployment", "shadow")
+    assert w.condition("Ready").reason == "CreditsServiceNotReady"
+
+
+def test_it_is_let_in_at_managed_stores_and_nobody_else_is() -> None:
+    policies = {k: v["spec"] for k, v in built(world()).items() if k.startswith("NetworkPolicy")}
+    for component, port in (("database", 5432), ("cache", 6379)):
+        spec = policies[f"NetworkPolicy shadow-to-{component}"]
+        assert spec["policyTypes"] == ["Ingress"]
+        assert spec["podSelector"]["matchLabels"] == {
+            "app.kubernetes.io/name": "credits",
+            "app.kubernetes.io/instance": "pay",
+            "app.kubernetes.io/component": component,
+        }
+        (rule,) = spec["ingress"]
+        assert rule["ports"] == [{"protocol": "TCP", "port": port}]
+        assert rule["from"][0]["podSelector"]["matchLabels"]["app.kubernetes.io/instance"] == "shadow"
+    assert "ingress" not in policies["NetworkPolicy shadow-api"], "nobody is named, so nobody may call"
+
+
+def test_stores_outside_are_reached_by_the_ports_of_their_uris() -> None:
+    w = world(effective=EXTERNAL)
+    w.objects[Ref(SECRET, "team", "my-db")] = secret("team", "my-db", {"url": "postgresql://u:p@db.example:6432/x"})
+    w.status()
+    assert w.parent["status"]["stores"] == {"database": "my-db", "cache": "my-cache"}
+    assert Ref(SECRET, "team", "my-db") in w.kind.reads(w.parent).objects
+    rules = built(w)["NetworkPolicy shadow-api"]["spec"]["egress"]
+    assert [r["ports"][0]["port"] for r in rules[1:]] == [6432, 6379]
+    assert not any("-to-" in name for name in built(w))
+    volumes = built(w)["Deployment shadow"]["spec"]["template"]["spec"]["volumes"]
+    assert volumes[0]["secret"]["items"] == [{"key": "url", "path": "url"}]
+
+
+def test_a_newer_operator_restarts_nothing_and_changes_no_version() -> None:
+    w = world()
+    w.step()
+    roll_out(w)
+    w.status()
+    newer = dataclasses.replace(SETTINGS, runtime_image="registry.test/platform:2.0.0", image_pull_policy="Always")
+    before = copy.deepcopy(w.one("Deployment", "shadow")["spec"]["template"])
+    w.kind = ShadowServiceKind(newer)
+    w.step()
+    assert w.one("Deployment", "shadow")["spec"]["template"] == before
+
+
+def test_a_suspended_service_is_left_alone() -> None:
+    w = world()
+    w.step()
+    w.parent["spec"]["suspend"] = True
+    plan = w.plan()
+    assert plan.apply == ()
+    assert any(ref.name == "shadow" and ref.resource.kind == "Deployment" for ref in plan.keep)
+    assert w.condition("Ready").status == "Unknown"
+
+
+def test_it_may_read_the_credits_service_and_never_change_it() -> None:
+    rules = required([ShadowServiceKind(SETTINGS)])
+    verbs = {v for r in rules if "creditsservices" in r.resources for v in r.verbs}
+    assert verbs == {"get", "list"}
+    both = required([ShadowServiceKind(SETTINGS), CreditsServiceKind(SETTINGS)])
+    assert len(both) <= len(rules) + len(required([CreditsServiceKind(SETTINGS)]))
