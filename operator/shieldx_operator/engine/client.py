@@ -144,7 +144,7 @@ class Client:
                 if len(items) >= query.limit:
                     break
         except ApiError as error:
-            if not query.optional or error.status != HTTPStatus.FORBIDDEN:
+            if not query.optional or error.status not in (HTTPStatus.FORBIDDEN, HTTPStatus.BAD_REQUEST):
                 raise
         return items[: query.limit]
 

@@ -15,7 +15,9 @@ _VERB_ORDER: Final = ("get", "list", "watch", "create", "update", "patch", "dele
 _PARENT: Final = ("get", "list", "watch")
 _STATUS: Final = ("patch",)
 _OWNED: Final = ("get", "list", "watch", "create", "patch", "delete")
+_LASTING: Final = tuple(verb for verb in _OWNED if verb != "delete")
 _READ: Final = ("get", "list")
+_LISTED: Final = ("list",)
 _LEASE: Final = ("get", "create", "update")
 _EVENT: Final = ("create",)
 
@@ -36,7 +38,8 @@ def required(kinds: Iterable[Kind]) -> list[Rule]:
     """Rules for the namespaces that are watched.
 
     A kind may say `finalizes = False`: the engine then needs no permission to change the object itself. It names in
-    `looks_at` the resources that it reads and never writes.
+    `lasting` those of its owned resources that are wanted as long as the object is there, so that they are never
+    pruned, and among what it reads and never writes in `looks_at` what it also gets by name, in `lists` the rest.
     """
     verbs: dict[tuple[str, str], set[str]] = {}
 
@@ -48,11 +51,13 @@ def required(kinds: Iterable[Kind]) -> list[Rule]:
         finalizer = ("patch",) if getattr(kind, "finalizes", True) else ()
         grant(parent.group, parent.plural, (*_PARENT, *finalizer))
         grant(parent.group, f"{parent.plural}/status", _STATUS)
+        lasting: Sequence[Resource] = getattr(kind, "lasting", ())
         for owned in kind.owned:
-            grant(owned.group, owned.plural, _OWNED)
-        looks_at: Sequence[Resource] = getattr(kind, "looks_at", ())
-        for resource in looks_at:
-            grant(resource.group, resource.plural, _READ)
+            grant(owned.group, owned.plural, _LASTING if owned in lasting else _OWNED)
+        for names, wanted in (("looks_at", _READ), ("lists", _LISTED)):
+            resources: Sequence[Resource] = getattr(kind, names, ())
+            for resource in resources:
+                grant(resource.group, resource.plural, wanted)
     grant(EVENTS.group, EVENTS.plural, _EVENT)
     return _merged(verbs)
 

@@ -45,8 +45,8 @@ class Ref:
 class Query:
     """A list call: label and field selectors in the API's own syntax; at most `limit` objects are returned.
 
-    With `optional` nothing is found where the operator may not look: an installation that watches some namespaces
-    alone has no permission in another.
+    With `optional` nothing is found where the operator may not look (an installation that watches some namespaces
+    alone has no permission in another), or where the API server is too old to know the selector.
     """
 
     resource: Resource
@@ -191,7 +191,8 @@ class Kind(Protocol):
     """One custom resource, as the engine sees it. All functions are pure.
 
     A kind may say `told_by_others`, the names of status fields that other field managers write (a worker's shards):
-    the engine then neither writes nor compares them. It may say `finalizes = False` and `looks_at`: see `permissions`.
+    the engine then neither writes nor compares them. It may say `finalizes = False`, `lasting`, `looks_at`
+    and `lists`: see `permissions`.
     """
 
     @property
