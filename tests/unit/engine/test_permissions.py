@@ -4,6 +4,7 @@ from shieldx_operator.engine.permissions import Rule
 from shieldx_operator.engine.types import Resource
 
 PODS = Resource("", "v1", "Pod", "pods")
+CONFIG_MAPS = Resource("", "v1", "ConfigMap", "configmaps")
 GROUP = "g.shieldx.io"
 
 
@@ -11,6 +12,13 @@ class Looking(WidgetKind):
     """A kind that reads pods."""
 
     looks_at = (PODS,)
+
+
+class Listing(WidgetKind):
+    """A kind that lists pods, and prunes no ConfigMap."""
+
+    lists = (PODS,)
+    lasting = (CONFIG_MAPS,)
 
 
 class LetGo(WidgetKind):
@@ -27,6 +35,12 @@ def test_rules_follow_from_the_kinds() -> None:
         Rule(GROUP, ("widgets",), ("get", "list", "watch", "patch")),
         Rule(GROUP, ("widgets/status",), ("patch",)),
     ]
+
+
+def test_what_is_only_listed_is_not_got_and_what_is_never_pruned_not_deleted() -> None:
+    rules = permissions.required([Listing(GROUP)])
+    assert Rule("", ("pods",), ("list",)) in rules
+    assert Rule("", ("configmaps",), ("get", "list", "watch", "create", "patch")) in rules
 
 
 def test_a_kind_without_finalizer_needs_no_change_of_the_object_itself() -> None:

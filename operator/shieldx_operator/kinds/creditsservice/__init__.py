@@ -20,7 +20,8 @@ class CreditsServiceKind:
 
     resource = RESOURCE
     owned: Sequence[Resource] = planning.OWNED
-    looks_at: Sequence[Resource] = (POD, EVENT)
+    lasting: Sequence[Resource] = planning.LASTING
+    lists: Sequence[Resource] = (POD, EVENT)
     finalizes = False  # the garbage collector removes what is owned, and data has no owner
 
     def __init__(self, settings: OperatorSettings) -> None:

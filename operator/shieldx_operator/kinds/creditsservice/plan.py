@@ -49,6 +49,8 @@ OWNED: Final = (
     PDB,
     NETWORK_POLICY,
 )
+LASTING: Final = (SERVICE_ACCOUNT, DEPLOYMENT, HPA)
+"""Never pruned: wanted whatever the spec says."""
 MIGRATION_RETRY_AFTER: Final = timedelta(seconds=60)
 DATABASE_SCHEMES: Final = ("postgresql", "postgres")
 CACHE_SCHEMES: Final = ("redis", "rediss")
@@ -156,7 +158,8 @@ def plan(v: View, seen: Observation, settings: OperatorSettings) -> Plan:
         *(pinned_store(v, seen, o) for o in build.cache(v, settings)),
         build.service(v),
     ]
-    keep = set()
+    # they wait for the schema with their Deployment, if somebody deleted it just then
+    keep = {Ref(resource, v.service.namespace, v.service.name) for resource in (HPA, PDB)}
     job = migration_job(v, seen)
     name = migration_name(v, seen)
     if job is not None:
@@ -173,6 +176,8 @@ def plan(v: View, seen: Observation, settings: OperatorSettings) -> Plan:
         apply.append(build.autoscaler(v))
         if v.effective.disruption.min_available > 0:
             apply.append(build.disruption_budget(v))
+        else:
+            keep.discard(Ref(PDB, v.service.namespace, v.service.name))
     return Plan(apply=apply, keep=frozenset(keep), initial=initial)
 
 

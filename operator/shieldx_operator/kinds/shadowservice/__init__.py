@@ -18,7 +18,9 @@ class ShadowServiceKind:
 
     resource = RESOURCE
     owned: Sequence[Resource] = planning.OWNED
+    lasting: Sequence[Resource] = planning.LASTING
     looks_at: Sequence[Resource] = planning.LOOKS_AT
+    lists: Sequence[Resource] = planning.LISTS
     finalizes = False  # the garbage collector removes what is owned; it keeps no data of its own
 
     def __init__(self, settings: OperatorSettings) -> None:

@@ -6,7 +6,6 @@ from shieldx_operator.blocks import api, postgres, redis
 from shieldx_operator.blocks.resources import (
     CONFIG_MAP,
     DEPLOYMENT,
-    EVENT,
     HPA,
     NETWORK_POLICY,
     PDB,
@@ -22,7 +21,10 @@ from shieldx_operator.kinds.shadowservice.view import CREDITS_RESOURCE, View, st
 from shieldx_operator.settings import OperatorSettings
 
 OWNED: Final = (CONFIG_MAP, SERVICE, SERVICE_ACCOUNT, DEPLOYMENT, HPA, PDB, NETWORK_POLICY)
-LOOKS_AT: Final = (POD, EVENT, SECRET, CREDITS_RESOURCE)
+LASTING: Final = (SERVICE_ACCOUNT, DEPLOYMENT, HPA)
+"""Never pruned: wanted whatever the spec says."""
+LOOKS_AT: Final = (SECRET, CREDITS_RESOURCE)
+LISTS: Final = (POD,)
 
 
 def reads(v: View, parent: Obj) -> Reads:
