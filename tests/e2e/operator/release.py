@@ -1,0 +1,187 @@
+"""The operator as its chart installs it, and what can be asked of its pods."""
+
+import json
+import re
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from dev import platform
+from shieldx_contract import MANAGED_BY
+from shieldx_operator.blocks.resources import POD
+from shieldx_operator.engine.lease import LEASES
+from shieldx_operator.engine.types import Obj, Ref
+from shieldx_operator.kinds.creditsservice import RESOURCE as SERVICES
+from shieldx_operator.kinds.tenant import RESOURCE as TENANTS
+from shieldx_operator.settings import DEFAULT_HEALTH_PORT
+from tests.e2e.operator.site import NAMESPACES, Site, until
+
+NAME = "shieldx"
+PREFIX = "shieldx-e2e-operator-"
+SYSTEM = f"{PREFIX}system"
+CHART = "charts/shieldx-platform"
+SELECTOR = f"app.kubernetes.io/name={MANAGED_BY}"
+READY_TIMEOUT_S = 90
+_SAMPLE = re.compile(r"^(\w+?)(?:\{(.*)\})? (\S+)$")
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One line of /metrics."""
+
+    name: str
+    labels: dict[str, str]
+    value: float
+
+
+@dataclass
+class Release:
+    """One helm release in a namespace whose pods must be restricted."""
+
+    site: Site
+    namespace: str = SYSTEM
+    _values: dict[str, Any] | None = field(default=None)
+
+    @property
+    def lease(self) -> Ref:
+        return Ref(LEASES, self.namespace, MANAGED_BY)
+
+    def ensure(self, **values: Any) -> None:
+        """Install or upgrade to exactly these values, and wait until one of its pods leads."""
+        if values == self._values:
+            return
+        self.site.namespace(self.namespace)
+        digest = next(i["digest"] for i in platform.images() if "/platform:" in i["name"])
+        merged = {"podAnnotations": {"image-digest": digest}, **values}
+        self._values = None
+        self.site.helm(
+            *("upgrade", "--install", NAME, CHART, "--namespace", self.namespace),
+            *("--wait", "--timeout", f"{READY_TIMEOUT_S}s", "--values", "-"),
+            stdin=yaml.safe_dump(merged),
+        )
+        self._values = values
+        until("only pods of the new revision are left", lambda: self._settled(values.get("replicas", 2)), 60)
+        self.leader()
+
+    def uninstall(self) -> None:
+        self.site.helm("uninstall", NAME, "--namespace", self.namespace, "--wait")
+        self._values = None
+
+    def remove_all_traces(self) -> None:
+        """The release and every namespace of an earlier run; nothing in a fresh cluster."""
+        for resource in (TENANTS, SERVICES):
+            for obj in self.site.list(resource) if self.site.serves(resource) else ():
+                ref = Ref(resource, obj["metadata"]["namespace"], obj["metadata"]["name"])
+                self.site.merge(ref, {"metadata": {"finalizers": None}})
+                self.site.delete(ref)
+        if self.site.get(Ref(NAMESPACES, "", self.namespace)) is not None:
+            self.site.helm("uninstall", NAME, "--namespace", self.namespace, "--wait", "--ignore-not-found")
+        old = [n["metadata"]["name"] for n in self.site.list(NAMESPACES)]
+        for name in (n for n in old if n.startswith(PREFIX)):
+            self.site.delete(Ref(NAMESPACES, "", name))
+        until(
+            "old namespaces are gone",
+            lambda: not any(n["metadata"]["name"].startswith(PREFIX) for n in self.site.list(NAMESPACES)),
+            120,
+        )
+
+    def _settled(self, replicas: int) -> bool:
+        return len(self.pods()) == replicas == len(self.site.list(POD, self.namespace, SELECTOR))
+
+    # --- its pods
+
+    def pods(self) -> list[Obj]:
+        """Those that are ready and stay."""
+        return [
+            p
+            for p in self.site.list(POD, self.namespace, SELECTOR)
+            if "deletionTimestamp" not in p["metadata"]
+            and any(c["type"] == "Ready" and c["status"] == "True" for c in p["status"].get("conditions", ()))
+        ]
+
+    def holder(self) -> str:
+        """Who holds the lease: `pod_random`, or nothing."""
+        lease = self.site.get(self.lease)
+        return str(((lease or {}).get("spec") or {}).get("holderIdentity") or "")
+
+    def leader(self, timeout_s: float = 30) -> str:
+        """The name of the pod that leads and says so itself."""
+
+        def leading() -> str:
+            pod = self.holder().partition("_")[0]
+            return pod if pod in self.leading() else ""
+
+        return until("a pod holds the lease and leads", leading, timeout_s)
+
+    def leading(self) -> list[str]:
+        """The pods whose metrics say that they lead."""
+        names = [p["metadata"]["name"] for p in self.pods()]
+        return [n for n in names if any(s.value == 1 for s in self.metrics(n, "shieldx_operator_leader"))]
+
+    def probe(self, pod: str, path: str) -> tuple[int, str]:
+        proxied = f"/api/v1/namespaces/{self.namespace}/pods/{pod}:{DEFAULT_HEALTH_PORT}/proxy{path}"
+        answer = self.site.call("GET", proxied)
+        return answer.status_code, answer.text
+
+    def metrics(self, pod: str, name: str) -> list[Sample]:
+        code, text = self.probe(pod, "/metrics")
+        if code != 200:
+            return []  # it is starting, or was killed
+        found = (_SAMPLE.match(line) for line in text.splitlines() if line.startswith(name))
+        return [Sample(m[1], dict(_LABEL.findall(m[2] or "")), float(m[3])) for m in found if m]
+
+    def logs(self) -> list[str]:
+        """Every line that its pods have said, those of killed containers too."""
+        lines: list[str] = []
+        for pod in self.site.list(POD, self.namespace, SELECTOR):
+            name = pod["metadata"]["name"]
+            for previous in (False, True):
+                path = f"/api/v1/namespaces/{self.namespace}/pods/{name}/log"
+                answer = self.site.call("GET", path, params={"previous": str(previous).lower()})
+                lines += answer.text.splitlines() if answer.ok else []
+        return lines
+
+    def wait_idle(self, timeout_s: float = 60) -> None:
+        """Until the leader has looked at everything, and has nothing to do for two seconds."""
+        leader = self.leader(timeout_s)
+
+        def looks() -> tuple[float, float]:
+            reconciles = sum(s.value for s in self.metrics(leader, "shieldx_operator_reconciles_total"))
+            return reconciles, sum(s.value for s in self.metrics(leader, "shieldx_operator_queue_depth"))
+
+        deadline_s = time.monotonic() + timeout_s
+        before = looks()
+        while True:
+            time.sleep(2)
+            now = looks()
+            if now == before and now[0] > 0 and now[1] == 0:
+                return
+            assert time.monotonic() < deadline_s, f"{leader} is not idle: {now}"
+            before = now
+
+    # --- what befalls them
+
+    def signal(self, pod: str, name: str) -> float:
+        """Send a signal to the operator in a pod, out of the node; the moment (monotonic seconds) it was sent."""
+        live = self.site.there(Ref(POD, self.namespace, pod))
+        container = live["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")
+        self.site.node("ctr", "--namespace=k8s.io", "tasks", "kill", f"--signal={name}", container)
+        return time.monotonic()
+
+    def takeover_s(self, pod: str, signal: str, timeout_s: float = 40) -> float:
+        """Seconds from the leader's end by a signal until another process holds the lease and leads."""
+        before = self.holder()
+        assert before.startswith(f"{pod}_"), f"{pod} does not hold the lease, {before} does"
+        sent_s = self.signal(pod, signal)
+        until("another holds the lease", lambda: self.holder() not in ("", before), timeout_s, every_s=0.1)
+        took_s = time.monotonic() - sent_s
+        self.leader()
+        return took_s
+
+
+def structured(lines: list[str]) -> list[Obj]:
+    """Log lines as objects; what is no JSON fails."""
+    return [json.loads(line) for line in lines]

@@ -1,0 +1,202 @@
+"""A cluster of these tests' own: they kill, upgrade and uninstall operators, which others must not feel."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pykube
+import pytest
+import requests
+
+from dev import platform
+from dev.cluster import place as places
+from shieldx_operator.engine.client import path_of
+from shieldx_operator.engine.types import Obj, Ref, Resource
+
+ROOT = Path(__file__).resolve().parents[3]
+NAME, LINK = "sxop", "198.18.249.0/30"
+UP_TIMEOUT_S = 1800  # a machine without the archive builds Kubernetes first
+CALL_TIMEOUT_S = 20
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+NAMESPACES = Resource("", "v1", "Namespace", "namespaces", namespaced=False)
+MANAGER = "e2e-person"
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a program ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def text(self) -> str:
+        return self.out + self.err
+
+
+def environment() -> dict[str, str]:
+    """This process's own, but for the names that lead to the other cluster."""
+    kept = {k: v for k, v in os.environ.items() if k not in ("KUBECONFIG", "CONTEXT")}
+    return {**kept, "SHIELDX_CLUSTER_NAME": NAME, "SHIELDX_CLUSTER_LINK": LINK}
+
+
+def run(
+    *command: str, stdin: str = "", timeout_s: float = 120, extra: Mapping[str, str] | None = None, check: bool = True
+) -> Done:
+    """Run a program of the checkout against this cluster; with `check` its failure fails the test."""
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**environment(), **(extra or {})},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    result = Done(done.returncode, done.stdout, done.stderr)
+    assert not check or result.code == 0, f"`{' '.join(command)}` ended with {result.code}: {result.text[-3000:]}"
+    return result
+
+
+def front_door(*arguments: str, **options: Any) -> Done:
+    return run(sys.executable, "-m", "dev.cluster", *arguments, **options)
+
+
+def until(what: str, holds: Callable[[], Found], timeout_s: float, every_s: float = 0.25) -> Found:
+    """The first true answer of `holds`."""
+    deadline_s = time.monotonic() + timeout_s
+    while not (answer := holds()):
+        assert time.monotonic() < deadline_s, f"not within {timeout_s:g} s: {what}"
+        time.sleep(every_s)
+    return answer
+
+
+@dataclass
+class Site:
+    """The API server and the node."""
+
+    kubeconfig: str
+    client: pykube.HTTPClient
+    figures: list[str] = field(default_factory=list)
+
+    # --- the API server
+
+    def call(self, method: str, path: str, body: Obj | None = None, **options: Any) -> requests.Response:
+        kind = options.pop("content_type", "application/json")
+        answer: requests.Response = self.client.session.request(
+            method,
+            self.client.url + path,
+            data=None if body is None else json.dumps(body),
+            headers={"Content-Type": kind},
+            timeout=CALL_TIMEOUT_S,
+            **options,
+        )
+        return answer
+
+    def get(self, ref: Ref) -> Obj | None:
+        answer = self.call("GET", path_of(ref.resource, ref.namespace, ref.name))
+        if answer.status_code == requests.codes.not_found:
+            return None
+        return _body(answer)
+
+    def there(self, ref: Ref) -> Obj:
+        found = self.get(ref)
+        assert found is not None, f"{ref} does not exist"
+        return found
+
+    def list(self, resource: Resource, namespace: str = "", selector: str = "") -> list[Obj]:
+        params = {"labelSelector": selector} if selector else {}
+        body = _body(self.call("GET", path_of(resource, namespace), params=params))
+        kind = {"apiVersion": resource.api_version, "kind": resource.kind}
+        return [{**kind, **item} for item in body["items"]]
+
+    def serves(self, resource: Resource) -> bool:
+        """Whether the API server knows the resource."""
+        return self.call("GET", path_of(resource, ""), params={"limit": "1"}).ok
+
+    def apply(self, ref: Ref, **fields: Any) -> Obj:
+        """Server-side apply of an object, as a person or a GitOps tool does it."""
+        metadata = {"name": ref.name, **fields.pop("metadata", {})}
+        body = {"apiVersion": ref.resource.api_version, "kind": ref.resource.kind, "metadata": metadata, **fields}
+        path = path_of(ref.resource, ref.namespace, ref.name)
+        kind = "application/apply-patch+yaml"
+        params = {"fieldManager": MANAGER, "force": "true"}
+        return _body(self.call("PATCH", path, body, params=params, content_type=kind))
+
+    def merge(self, ref: Ref, change: Obj) -> Obj:
+        path = path_of(ref.resource, ref.namespace, ref.name)
+        kind = "application/merge-patch+json"
+        return _body(self.call("PATCH", path, change, params={"fieldManager": MANAGER}, content_type=kind))
+
+    def delete(self, ref: Ref) -> None:
+        answer = self.call("DELETE", path_of(ref.resource, ref.namespace, ref.name))
+        assert answer.status_code in (200, 202, 404), answer.text
+
+    def text(self, path: str) -> str:
+        answer = self.call("GET", path)
+        assert answer.ok, f"{path}: {answer.status_code} {answer.text[:500]}"
+        return answer.text
+
+    def namespace(self, name: str) -> str:
+        """A namespace whose pods must be restricted."""
+        self.apply(Ref(NAMESPACES, "", name), metadata={"labels": RESTRICTED})
+        return name
+
+    # --- the programs
+
+    def kubectl(self, *arguments: str, stdin: str = "", check: bool = True, timeout_s: float = 60) -> Done:
+        return front_door("kubectl", *arguments, stdin=stdin, check=check, timeout_s=timeout_s)
+
+    def node(self, *command: str) -> str:
+        return front_door("exec-node", *command).out
+
+    def helm(self, *arguments: str, stdin: str = "", timeout_s: float = 900) -> str:  # the first use builds helm
+        command = (sys.executable, "-m", "dev.tools", "helm", *arguments, "--kubeconfig", self.kubeconfig)
+        return run(*command, stdin=stdin, timeout_s=timeout_s).out
+
+    def tell(self, figure: str) -> None:
+        """A figure for the end of the run's report."""
+        self.figures.append(figure)
+
+
+def _body(answer: requests.Response) -> Obj:
+    assert answer.ok, f"{answer.request.method} {answer.request.url}: {answer.status_code} {answer.text[:1000]}"
+    body: Obj = answer.json()
+    return body
+
+
+@contextmanager
+def opened() -> Iterator[Site]:
+    """The cluster, with the images of this checkout in it. Whoever made it removes it."""
+    if os.environ.get("CONTEXT"):
+        pytest.skip("CONTEXT names your own cluster; these tests kill and uninstall operators in one of their own")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("SHIELDX_CLUSTER_NAME", NAME)
+    patch.setenv("SHIELDX_CLUSTER_LINK", LINK)
+    place = places.from_environment()
+    patch.undo()
+    was_up = place.kubeconfig.is_file() and front_door("kubectl", "get", "--raw=/readyz", check=False).code == 0
+    front_door("up", timeout_s=UP_TIMEOUT_S)
+    try:
+        run(sys.executable, "-m", "dev.images", "build", timeout_s=UP_TIMEOUT_S)
+        archives = [i["archive"] for i in platform.images() if "testtools" not in i["name"]]
+        front_door("load", *archives, timeout_s=300)
+        configuration = pykube.KubeConfig.from_file(str(place.kubeconfig))
+        yield Site(str(place.kubeconfig), pykube.HTTPClient(configuration, timeout=CALL_TIMEOUT_S))
+    finally:
+        if not was_up:
+            front_door("down", timeout_s=300)
+            for folder in (place.settings.folder, place.state):
+                shutil.rmtree(folder, ignore_errors=True)  # its engine's images, 2 GB
