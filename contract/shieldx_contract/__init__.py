@@ -26,6 +26,11 @@ ENV_CACHE_URI_FILE: Final = "SHIELDX_CACHE_URI_FILE"
 ENV_ADMIN_KEY_FILE: Final = "SHIELDX_ADMIN_KEY_FILE"
 ENV_KEY_PEPPER_FILE: Final = "SHIELDX_KEY_PEPPER_FILE"
 """The secret of the keyed hash under which API keys are stored."""
+ENV_AUDIT_SIGNING_KEY_FILE: Final = "SHIELDX_AUDIT_SIGNING_KEY_FILE"
+"""An Ed25519 private key (PEM, or 32 bytes in base64). Without it nothing of the audit log is sealed."""
+ENV_MASTER_KEYS_FILE: Final = "SHIELDX_MASTER_KEYS_FILE"
+"""Lines `<key id> <32 bytes in base64>`, the active one first. Without it texts are stored unencrypted."""
+ENV_SEAL_INTERVAL_S: Final = "SHIELDX_SEAL_INTERVAL_S"
 ENV_HTTP_HOST: Final = "SHIELDX_HTTP_HOST"
 ENV_HTTP_PORT: Final = "SHIELDX_HTTP_PORT"
 ENV_HEALTH_PORT: Final = "SHIELDX_HEALTH_PORT"
@@ -41,12 +46,15 @@ SECRETS_DIR: Final = "/etc/shieldx/secrets"
 DATABASE_SECRET_DIR: Final = f"{SECRETS_DIR}/database"
 CACHE_SECRET_DIR: Final = f"{SECRETS_DIR}/cache"
 AUTH_SECRET_DIR: Final = f"{SECRETS_DIR}/auth"
+AUDIT_SECRET_DIR: Final = f"{SECRETS_DIR}/audit"
 S3_SECRET_DIR: Final = f"{SECRETS_DIR}/s3"
 
 # --- keys in Secrets
 SECRET_URI_KEY: Final = "uri"  # noqa: S105 - the name of a key in a Secret, as the next ones
 SECRET_ADMIN_KEY: Final = "admin-key"  # noqa: S105
 SECRET_PEPPER_KEY: Final = "pepper"  # noqa: S105
+SECRET_AUDIT_SIGNING_KEY: Final = "signing-key"  # noqa: S105
+SECRET_MASTER_KEYS: Final = "master-keys"  # noqa: S105
 SECRET_S3_ACCESS_KEY_ID: Final = "access-key-id"  # noqa: S105
 SECRET_S3_SECRET_ACCESS_KEY: Final = "secret-access-key"  # noqa: S105
 

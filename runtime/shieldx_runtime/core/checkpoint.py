@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from shieldx_runtime.core.merkle import HASH_BYTES, MAX_SIZE
+from shieldx_runtime.core.vault import read_key
 
 MAX_NOTE_BYTES: Final = 2048
 _ED25519: Final = b"\x01"
@@ -82,17 +83,22 @@ class Signer:
         self._public = _raw(private.public_key())
 
     @classmethod
-    def from_pem(cls, pem: bytes) -> "Signer":
-        """Reads an unencrypted PKCS#8 key.
+    def from_text(cls, text: str) -> "Signer":
+        """Reads an unencrypted PKCS#8 key in PEM, or the 32 bytes of a key in base64.
 
         Raises:
             KeyFileError: it is none, or not for Ed25519.
         """
+        seed = read_key(text.strip())
+        return cls(Ed25519PrivateKey.from_private_bytes(seed)) if seed else cls._from_pem(text.encode())
+
+    @classmethod
+    def _from_pem(cls, pem: bytes) -> "Signer":
         try:
             private = serialization.load_pem_private_key(pem, password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm):
             # from None: the original message may describe the content
-            raise KeyFileError(f"it is no private key in PEM: {_HOW_TO_MAKE}") from None
+            raise KeyFileError(f"it is no private key: {_HOW_TO_MAKE}") from None
         if not isinstance(private, Ed25519PrivateKey):
             raise KeyFileError(f"it is no Ed25519 key: {_HOW_TO_MAKE}")
         return cls(private)

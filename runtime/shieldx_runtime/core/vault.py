@@ -106,8 +106,8 @@ def parse_master_keys(text: str) -> MasterKeys:
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         key_id, _, encoded = line.strip().partition(" ")
-        secret = _base64(encoded.strip())
-        if not _KEY_ID.fullmatch(key_id) or secret is None or len(secret) != KEY_BYTES:
+        secret = read_key(encoded.strip())
+        if not _KEY_ID.fullmatch(key_id) or secret is None:
             raise VaultError(
                 f"line {number} is not `<key id> <{KEY_BYTES} bytes in base64>`: "
                 f"make a key with `head -c {KEY_BYTES} /dev/urandom | base64`"
@@ -119,6 +119,13 @@ def parse_master_keys(text: str) -> MasterKeys:
     if not 1 <= len(keys) <= _MAX_MASTER_KEYS:
         raise VaultError(f"it has {len(keys)} master keys: there must be 1 to {_MAX_MASTER_KEYS}, the active one first")
     return MasterKeys(MappingProxyType(keys), active_id)
+
+
+def read_key(text: str) -> bytes | None:
+    """32 bytes out of base64 or base64url, with padding or without; None where it is not that."""
+    plain = text.rstrip("=").replace("-", "+").replace("_", "/")
+    key = _base64(plain + "=" * (-len(plain) % 4))
+    return key if key is not None and len(key) == KEY_BYTES else None
 
 
 def new_data_key() -> tuple[str, bytes]:

@@ -2,6 +2,7 @@
 
 import base64
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -147,9 +148,13 @@ def test_what_cannot_be_read_again_is_not_signed() -> None:
 
 def test_keys_that_are_of_no_use_are_named_and_not_repeated() -> None:
     curve = pem(generate_private_key(SECP256R1()))
-    for content, problem in ((b"secret words", "no private key in PEM"), (curve, "no Ed25519 key")):
+    for content, problem in (
+        (b"secret words", "no private key"),
+        (curve, "no Ed25519 key"),
+        (b"YWJj", "no private key"),
+    ):
         with pytest.raises(KeyFileError, match=problem) as caught:
-            Signer.from_pem(content)
+            Signer.from_text(content.decode())
         assert "openssl genpkey -algorithm ed25519" in str(caught.value)
         assert "secret" not in str(caught.value)
     for content, problem in (
@@ -162,5 +167,12 @@ def test_keys_that_are_of_no_use_are_named_and_not_repeated() -> None:
 
 def test_a_key_in_a_file_signs() -> None:
     private = Ed25519PrivateKey.generate()
-    signer = Signer.from_pem(pem(private))
+    signer = Signer.from_text(pem(private).decode())
     assert Verifier([private.public_key()]).open(signer.sign(HEAD)) == HEAD
+
+
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+def test_a_key_may_be_32_bytes_in_base64(encode: Callable[[bytes], bytes]) -> None:
+    private = Ed25519PrivateKey.from_private_bytes(b"\xfb\xff" * 16)
+    for text in (encode(b"\xfb\xff" * 16), encode(b"\xfb\xff" * 16).rstrip(b"=") + b"\n"):
+        assert Verifier([private.public_key()]).open(Signer.from_text(text.decode()).sign(HEAD)) == HEAD

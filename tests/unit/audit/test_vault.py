@@ -162,3 +162,9 @@ def test_a_text_without_a_vault_comes_back_and_is_never_taken_for_a_sealed_one(t
 def test_secrets_are_compared() -> None:
     assert vault.same_secret(b"same", b"same")
     assert not vault.same_secret(b"same", b"sama")
+
+
+def test_a_master_key_may_be_written_as_the_operator_writes_random_values() -> None:
+    secret = b"\xfb\xff" * 16
+    for text in (base64.b64encode(secret), base64.urlsafe_b64encode(secret).rstrip(b"=")):
+        assert parse_master_keys(f"k1 {text.decode()}").keys["k1"] == secret
