@@ -102,13 +102,6 @@ def test_a_wrong_field_is_named(api: Api, field: str, value: Any) -> None:
     assert [e["field"] for e in document["errors"]] == [field]
 
 
-@pytest.mark.parametrize("field", ["expires_at", "priority"])
-def test_what_a_purchase_does_not_honour_it_refuses(api: Api, field: str) -> None:
-    document = problem_of(api.purchase("org-123", 1, **{field: None}), 422, "validation-failed")
-    assert document["errors"][0]["field"] == field
-    assert "does not honour it" in document["errors"][0]["problem"]
-
-
 JSON = {"Content-Type": "application/json"}
 
 

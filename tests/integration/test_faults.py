@@ -224,13 +224,13 @@ def test_a_rotated_password_is_picked_up(stack: Stack, api: Api) -> None:
 
 
 def test_a_failed_movement_leaves_nothing_behind(stack: Stack, api: Api) -> None:
-    """The audit entry cannot be written: so there is no ledger entry, no change and no record of the key either."""
+    """The audit chain cannot be written: so there is no ledger entry, no change and no record of the key either."""
     tenant_id, key = api.tenant(10), new_id()
-    stack.sql("ALTER TABLE credits.audit ADD CONSTRAINT broken CHECK (version < 2) NOT VALID")
+    stack.sql("ALTER TABLE credits.chain_links ADD CONSTRAINT broken CHECK (false) NOT VALID")
     try:
         problem_of(api.consume(tenant_id, 1, key), 500, "internal-error")
     finally:
-        stack.sql("ALTER TABLE credits.audit DROP CONSTRAINT broken")
+        stack.sql("ALTER TABLE credits.chain_links DROP CONSTRAINT broken")
     assert stack.sql("SELECT FROM credits.idempotency WHERE idempotency_key = $1", uuid.UUID(key)) == []
     assert_books_balance(stack, tenant_id)
     assert "idempotency-replayed" not in api.consume(tenant_id, 1, key).headers

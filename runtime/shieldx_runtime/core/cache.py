@@ -5,7 +5,10 @@ that does not answer costs one wait a second and not one a request.
 """
 
 import asyncio
+import random
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -24,13 +27,27 @@ from shieldx_runtime.core.settings import SettingsError, read_secret
 _CALL_TIMEOUT_S: Final = 0.1
 _REST_S: Final = 1.0
 _MAX_CONNECTIONS: Final = 64
+_LISTEN_TIMEOUT_S: Final = 5.0
 _SET_IF_NEWER: Final = """
-local old = redis.call('GET', KEYS[1])
-if old and tonumber(string.match(old, '^%d+') or '-1') > tonumber(ARGV[1]) then return 0 end
-redis.call('SET', KEYS[1], ARGV[1] .. '|' .. ARGV[2], 'EX', ARGV[3])
+for i, key in ipairs(KEYS) do
+  local version, value = ARGV[2 * i + 2], ARGV[2 * i + 3]
+  local old = redis.pcall('GET', key)
+  local known = type(old) == 'string' and string.match(old, '^%d+') or '-1'
+  if tonumber(known) <= tonumber(version) then
+    redis.call('SET', key, version .. '|' .. value, 'EX', ARGV[1])
+  end
+end
+if ARGV[2] ~= '' then redis.call('PUBLISH', ARGV[2], ARGV[3]) end
 return 1
 """
 _logger = log.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    key: str
+    version: int
+    value: bytes
 
 
 class _FileCredentials(CredentialProvider):
@@ -81,15 +98,37 @@ class Cache:
         version, bar, value = entry.partition(b"|")
         return (int(version), value) if bar and version.isdigit() else None
 
-    async def put(self, key: str, version: int, value: bytes) -> None:
-        """Stores `value` unless a newer version is there."""
+    async def put(self, entries: Sequence[Entry], *, channel: str = "", message: str = "") -> None:
+        """Stores each entry unless a newer version is there, and tells `message` to who listens at `channel`."""
         if self._resting:
             return
+        args: list[str | bytes | int] = [self._ttl_s, channel, message]
+        for entry in entries:
+            args += (entry.version, entry.value)
         try:
             async with asyncio.timeout(_CALL_TIMEOUT_S):
-                await self._set_if_newer(keys=[key], args=[version, value, self._ttl_s])
+                await self._set_if_newer(keys=[entry.key for entry in entries], args=args)
         except (RedisError, OSError, TimeoutError) as error:
             self._failed(error)
+
+    async def listen(self, channel: str, hear: Callable[[bytes], None], lost: Callable[[], None]) -> None:
+        """Hands every message of `channel` to `hear`, for ever; `lost` is called where some may have been missed."""
+        while self._ttl_s:
+            try:
+                async with self._redis.pubsub(ignore_subscribe_messages=True) as subscription:
+                    await subscription.subscribe(channel)
+                    lost()
+                    while True:
+                        said = await subscription.get_message(timeout=_LISTEN_TIMEOUT_S)
+                        if said is not None:
+                            hear(said["data"])
+                        elif self._resting:
+                            # nothing heard, and others have found Redis away: a connection that hangs is a lost one
+                            raise RedisError("silent")  # noqa: TRY301 - as if it had said so itself
+            except (RedisError, OSError, TimeoutError) as error:
+                _logger.debug("not listening to other processes", problem=_words(error))
+            lost()
+            await asyncio.sleep(_REST_S * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
 
     async def check(self) -> str:
         """What is wrong with Redis, or nothing."""
@@ -103,7 +142,7 @@ class Cache:
     async def close(self) -> None:
         try:
             async with asyncio.timeout(1):
-                await self._redis.aclose()
+                await self._redis.aclose(close_connection_pool=True)
         except (RedisError, OSError, TimeoutError) as error:
             _logger.debug("cache connection not closed in order", problem=_words(error))
 

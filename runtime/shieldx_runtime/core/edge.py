@@ -5,7 +5,8 @@ Raw ASGI, so that a request that is refused costs next to nothing.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from starlette.responses import Response
@@ -25,6 +26,20 @@ _logger = log.get(__name__)
 _outages: Final = log.Seldom(1.0)
 
 
+class Admission:
+    """How many requests may be answered at a time, whichever way they come; those beyond are refused at once."""
+
+    __slots__ = ("in_flight", "limit")
+
+    def __init__(self, limit: int = MAX_IN_FLIGHT) -> None:
+        self.limit = limit
+        self.in_flight = 0
+
+    @property
+    def full(self) -> bool:
+        return self.in_flight >= self.limit
+
+
 class Edge:
     """Wraps the API. `draining` says that this process will stop: connections are then closed after their answer."""
 
@@ -37,16 +52,18 @@ class Edge:
         metrics: Metrics,
         request_timeout_s: float,
         draining: Callable[[], bool],
-        max_in_flight: int = MAX_IN_FLIGHT,
+        admission: "Admission | None" = None,
+        large_bodies: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
+        """`large_bodies` maps paths to the bytes that a body may have there; elsewhere it is MAX_BODY_BYTES."""
         self._app = app
         self._routes = routes
         self._authenticator = authenticator
         self._metrics = metrics
         self._timeout_s = request_timeout_s
         self._draining = draining
-        self._max_in_flight = max_in_flight
-        self._in_flight = 0
+        self._admission = admission or Admission()
+        self._large_bodies = large_bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -66,13 +83,13 @@ class Edge:
             self._metrics.request(scope["method"], self._route_of(scope), answer.status, time.perf_counter() - start)
 
     async def _admit(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
-        if self._in_flight >= self._max_in_flight:
-            raise problems.overloaded(self._max_in_flight)
-        self._in_flight += 1
+        if self._admission.full:
+            raise problems.overloaded(self._admission.limit)
+        self._admission.in_flight += 1
         try:
             await self._within_time(scope, receive, answer)
         finally:
-            self._in_flight -= 1
+            self._admission.in_flight -= 1
 
     async def _within_time(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         """Authentication and route share the request's time; the client's sending of the body has its own."""
@@ -85,7 +102,7 @@ class Edge:
                 scope.setdefault("state", {})["principal"] = principal
                 reading, used_s = True, loop.time() - began
                 limit.reschedule(loop.time() + _BODY_TIMEOUT_S)
-                body = await _read_body(scope, receive)
+                body = await _read_body(scope, receive, self._large_bodies.get(scope["path"], MAX_BODY_BYTES))
                 reading = False
                 limit.reschedule(loop.time() + self._timeout_s - used_s)
                 await self._app(scope, _replay(body, receive), answer)
@@ -149,15 +166,15 @@ def _header(scope: Scope, name: bytes) -> str | None:
     return None
 
 
-async def _read_body(scope: Scope, receive: Receive) -> bytes:
+async def _read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
     """The whole body, which is small by contract.
 
     Raises:
-        ProblemError: 413, it is larger than MAX_BODY_BYTES; 400, the client went away in the middle.
+        ProblemError: 413, it is larger than `max_bytes`; 400, the client went away in the middle.
     """
     announced = _header(scope, b"content-length") or "0"
-    if announced.isdigit() and int(announced) > MAX_BODY_BYTES:
-        raise _too_large()
+    if announced.isdigit() and int(announced) > max_bytes:
+        raise _too_large(max_bytes)
     parts: list[bytes] = []
     size = 0
     while True:
@@ -166,18 +183,18 @@ async def _read_body(scope: Scope, receive: Receive) -> bytes:
             raise ProblemError(problems.MALFORMED, "the connection was closed before the body had arrived")
         part = message.get("body", b"")
         size += len(part)
-        if size > MAX_BODY_BYTES:
-            raise _too_large()
+        if size > max_bytes:
+            raise _too_large(max_bytes)
         parts.append(part)
         if not message.get("more_body", False):
             return b"".join(parts)
 
 
-def _too_large() -> ProblemError:
+def _too_large(max_bytes: int) -> ProblemError:
     # closed, since what is still on its way of the body will not be read
     return ProblemError(
         problems.TOO_LARGE,
-        f"the body is larger than {MAX_BODY_BYTES} bytes: shorten its texts",
+        f"the body is larger than {max_bytes} bytes: shorten its texts",
         headers={"Connection": "close"},
     )
 

@@ -36,6 +36,14 @@ class Metrics:
             registry=self.registry,
         )
         self._recent_reads: deque[bool] = deque(maxlen=_WINDOW)
+        self._reads = Counter(
+            "credits_cache_reads", "Balance reads that a tier was asked for", ["tier", "result"], registry=self.registry
+        )
+        self._tiers = {
+            (tier, hit): self._reads.labels(tier, "hit" if hit else "miss")
+            for tier in ("l1", "l2")
+            for hit in (True, False)
+        }
         hit_rate = Gauge(
             "credits_cache_hit_rate",
             f"Share of the last {_WINDOW} balance reads that the cache answered; NaN before the first",
@@ -51,8 +59,11 @@ class Metrics:
     def operation(self, op: str, result: str) -> None:
         self._operations.labels(op, result).inc()
 
-    def cache_read(self, *, hit: bool) -> None:
-        self._recent_reads.append(hit)
+    def cache_read(self, tier: str, *, hit: bool) -> None:
+        """One look into `tier`: l1, and after a miss there l2."""
+        self._tiers[tier, hit].inc()
+        if hit or tier == "l2":
+            self._recent_reads.append(hit)
 
     def cache_error(self) -> None:
         self._cache_errors.inc()

@@ -3,7 +3,7 @@
 import json
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -59,17 +59,22 @@ class ProblemError(Exception):
         self.headers = dict(headers or {})
         self.members = members
 
-    def response(self) -> Response:
-        document = {
+    def document(self) -> dict[str, Any]:
+        return {
             **self.members,
             "type": self.kind.uri,
             "title": self.kind.title,
             "status": self.kind.status,
             "detail": self.detail,
         }
+
+    def response(self) -> Response:
         # ASCII: names out of a request may hold what cannot be written as UTF-8
         return Response(
-            json.dumps(document).encode(), status_code=self.kind.status, media_type=MEDIA_TYPE, headers=self.headers
+            json.dumps(self.document()).encode(),
+            status_code=self.kind.status,
+            media_type=MEDIA_TYPE,
+            headers=self.headers,
         )
 
 
@@ -130,6 +135,11 @@ def from_validation(request: Request, error: RequestValidationError) -> ProblemE
     if whole_body_is_wrong and not _is_json(request):
         return ProblemError(MEDIA, "the body is not sent as JSON: set Content-Type: application/json")
     return _invalid([_field_error(e) for e in errors[:_MAX_ERRORS]])
+
+
+def invalid_model(errors: Sequence[Mapping[str, Any]]) -> ProblemError:
+    """Wrong fields of a part of a body, by pydantic's errors of that part alone."""
+    return _invalid([_field_error({**e, "loc": ("body", *e["loc"])}) for e in errors[:_MAX_ERRORS]])
 
 
 def invalid_field(field: str, problem: str, remedy: str) -> ProblemError:

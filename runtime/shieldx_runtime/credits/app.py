@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+from fastapi import FastAPI
+
 from shieldx_runtime.core import log
 from shieldx_runtime.core.auth import Authenticator
 from shieldx_runtime.core.cache import Cache
@@ -18,7 +20,10 @@ from shieldx_runtime.core.metrics import Metrics
 from shieldx_runtime.core.migrations import Migration, schema_problem
 from shieldx_runtime.core.server import listen, serve
 from shieldx_runtime.core.settings import ServeSettings
-from shieldx_runtime.credits.balances import BalanceCache, Floors
+from shieldx_runtime.credits.balances import L1_TTL_S, BalanceCache, Floors, Local
+from shieldx_runtime.credits.batcher import Batcher
+from shieldx_runtime.credits.ledger_routes import BATCH_PATH
+from shieldx_runtime.credits.model import Consume, Result
 from shieldx_runtime.credits.repository import Repository, migrations
 from shieldx_runtime.credits.routes import build_api
 from shieldx_runtime.credits.service import PARTITION_DAYS_AHEAD, CreditsService
@@ -26,9 +31,77 @@ from shieldx_runtime.credits.service import PARTITION_DAYS_AHEAD, CreditsService
 _MAINTENANCE_INTERVAL_S: Final = 3600.0
 _MAINTENANCE_RETRY_S: Final = 5.0
 _MAINTENANCE_FAULT_S: Final = 300.0
+_SETTLE_INTERVAL_S: Final = 1.0
+_SETTLE_BATCH: Final = 100
+_MAX_BATCH_BYTES: Final = 1024 * 1024
 _FLOOR_MARGIN_S: Final = 10.0
 """How much longer than a cached balance a floor lives: a reader elsewhere may store what it read a moment ago."""
 _logger = log.get(__name__)
+
+
+class _Process:
+    """What one process of the service is made of."""
+
+    def __init__(self, settings: ServeSettings) -> None:
+        """Raises: SettingsError, the cache's URI is of no use."""
+        self.settings = settings
+        self.metrics = Metrics()
+        database = Database(settings.database)
+        # a connection of its own: a pool full of requests must make the service neither unready nor untidy
+        control = Database(replace(settings.database, pool_max_size=1))
+        # and one for consumes: calls that wait for a lock must not keep it
+        consumes = Database(replace(settings.database, pool_max_size=1))
+        self.databases = (database, control, consumes)
+        self.repository, self.control = Repository(database), Repository(control)
+        self.consumes = Repository(consumes)
+        self.cache = Cache(settings.cache_uri_file, ttl_s=settings.cache_ttl_s, metrics=self.metrics)
+        self.authenticator = Authenticator(
+            pepper=settings.pepper, admin_key=settings.admin_key, lookup=self.repository.key
+        )
+        self.balances = BalanceCache(
+            self.cache,
+            Local(min(L1_TTL_S, settings.cache_ttl_s)),
+            Floors(settings.cache_ttl_s + _FLOOR_MARGIN_S),
+            _namespace(target_of(settings.database.uri_file)),
+            self.metrics,
+        )
+        self.health = Health(_checks(self.control, self.cache, migrations()))
+
+    def service(self) -> CreditsService:
+        """To be called in the loop that will serve."""
+        batcher = Batcher(
+            self._decide,
+            self.balances.written,
+            timeout_s=self.settings.database.request_timeout_s,
+            max_lanes=max(1, self.settings.database.pool_max_size - 1),
+        )
+        return CreditsService(
+            repository=self.repository,
+            batcher=batcher,
+            balances=self.balances,
+            authenticator=self.authenticator,
+            metrics=self.metrics,
+            pepper=self.settings.pepper,
+        )
+
+    async def _decide(self, wishes: Sequence[Consume], wait: bool) -> list[Result]:
+        return await (self.repository if wait else self.consumes).consume(wishes, wait)
+
+    def edge(self, api: FastAPI) -> Edge:
+        return Edge(
+            api,
+            routes=api.routes,
+            authenticator=self.authenticator,
+            metrics=self.metrics,
+            request_timeout_s=self.settings.database.request_timeout_s,
+            draining=lambda: self.health.stopping,
+            large_bodies={BATCH_PATH: _MAX_BATCH_BYTES},
+        )
+
+    async def close(self) -> None:
+        await self.cache.close()
+        for database in self.databases:
+            await database.close()
 
 
 async def run(settings: ServeSettings) -> None:
@@ -38,57 +111,34 @@ async def run(settings: ServeSettings) -> None:
         ListenError: a port is taken.
         SettingsError: the cache's URI is of no use.
     """
-    metrics = Metrics()
-    database = Database(settings.database)
-    # a connection of its own: a pool full of requests must make the service neither unready nor untidy
-    control_database = Database(replace(settings.database, pool_max_size=1))
-    repository, control = Repository(database), Repository(control_database)
-    cache = Cache(settings.cache_uri_file, ttl_s=settings.cache_ttl_s, metrics=metrics)
-    authenticator = Authenticator(pepper=settings.pepper, admin_key=settings.admin_key, lookup=repository.key)
-    balances = BalanceCache(
-        cache, Floors(settings.cache_ttl_s + _FLOOR_MARGIN_S), _namespace(target_of(settings.database.uri_file))
-    )
-    api = build_api(
-        CreditsService(
-            repository=repository,
-            balances=balances,
-            authenticator=authenticator,
-            metrics=metrics,
-            pepper=settings.pepper,
-        )
-    )
-    health = Health(_checks(control, cache, migrations()))
-    edge = Edge(
-        api,
-        routes=api.routes,
-        authenticator=authenticator,
-        metrics=metrics,
-        request_timeout_s=settings.database.request_timeout_s,
-        draining=lambda: health.stopping,
-    )
+    process = _Process(settings)
+    service = process.service()
     with (
         listen(settings.http_host, settings.http_port) as api_socket,
         listen(settings.http_host, settings.health_port) as health_socket,
     ):
-        await database.open()
-        await control_database.open()
-        maintenance = asyncio.create_task(_maintain(control), name="maintenance")
+        for database in process.databases:
+            await database.open()
+        background = [
+            asyncio.create_task(_maintain(process.control), name="maintenance"),
+            asyncio.create_task(_settle(service), name="settling"),
+            asyncio.create_task(process.balances.listen(), name="news of other processes"),
+        ]
         try:
             await serve(
-                edge,
-                build_app(health, metrics),
-                health,
+                process.edge(build_api(service)),
+                build_app(process.health, process.metrics),
+                process.health,
                 api_socket=api_socket,
                 health_socket=health_socket,
                 drain_delay_s=settings.drain_delay_s,
                 request_timeout_s=settings.database.request_timeout_s,
             )
         finally:
-            maintenance.cancel()
-            await asyncio.gather(maintenance, return_exceptions=True)
-            await cache.close()
-            await database.close()
-            await control_database.close()
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+            await process.close()
 
 
 def _checks(repository: Repository, cache: Cache, shipped: Sequence[Migration]) -> dict[str, Check]:
@@ -131,6 +181,21 @@ async def _maintain(repository: Repository) -> None:
             _logger.exception("maintenance failed", next_try_s=_MAINTENANCE_FAULT_S)
             pause_s = _MAINTENANCE_FAULT_S
         # jitter, so that replicas do not come in step
+        await asyncio.sleep(pause_s * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
+
+
+async def _settle(service: CreditsService) -> None:
+    """Carries out what has expired, so that it is so for readers, too, of whom nobody spends."""
+    while True:
+        pause_s = _SETTLE_INTERVAL_S
+        try:
+            if await service.settle_due(_SETTLE_BATCH) == _SETTLE_BATCH:
+                pause_s = 0.0
+        except DatabaseUnavailableError:
+            pause_s = _MAINTENANCE_RETRY_S
+        except Exception:
+            _logger.exception("settling failed", next_try_s=_MAINTENANCE_RETRY_S)
+            pause_s = _MAINTENANCE_RETRY_S
         await asyncio.sleep(pause_s * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
 
 

@@ -23,6 +23,14 @@ _COMMON: Final = (
     core.OVERLOADED,
     core.UNAVAILABLE,
 )
+_KEYED: Final = (
+    "/credits/consume",
+    "/credits/purchase",
+    "/credits/refund",
+    "/credits/reserve",
+    "/credits/reservations/{reservation_id}/commit",
+    "/credits/reservations/{reservation_id}/cancel",
+)
 _REPLAYED_HEADER: Final = {
     "Idempotency-Replayed": {
         "description": "`true` where this is the first answer to the key, told again.",
@@ -103,8 +111,9 @@ def document(app: FastAPI) -> dict[str, Any]:
         "key": {"type": "http", "scheme": "bearer", "description": "An API key, `sxk_<key_id>_<secret>`."}
     }
     made["security"] = [{"key": []}]
-    for operation in _operations(made, ("/credits/consume", "/credits/purchase")):
-        operation["responses"]["200"]["headers"] = _REPLAYED_HEADER
+    for operation in _operations(made, _KEYED):
+        done = "201" if "201" in operation["responses"] else "200"
+        operation["responses"][done]["headers"] = _REPLAYED_HEADER
         operation.setdefault("parameters", []).append(
             {
                 "name": "Idempotency-Key",

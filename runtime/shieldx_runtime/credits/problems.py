@@ -13,6 +13,11 @@ KEYS_DIFFER = Kind("idempotency-keys-differ", 400, "Idempotency keys differ")
 KEY_REUSED = Kind("idempotency-key-reused", 422, "Idempotency key reused")
 IN_FLIGHT = Kind("request-in-flight", 409, "Request in flight")
 BALANCE_LIMIT = Kind("balance-limit", 422, "Balance limit")
+UNKNOWN_TRANSACTION = Kind("unknown-transaction", 404, "Unknown transaction")
+REFUND_LIMIT = Kind("refund-limit", 422, "Refund limit")
+UNKNOWN_RESERVATION = Kind("unknown-reservation", 404, "Unknown reservation")
+RESERVATION_CLOSED = Kind("reservation-closed", 409, "Reservation closed")
+HOLD_LIMIT = Kind("hold-limit", 422, "Hold limit")
 API_KEY_CONFLICT = Kind("api-key-conflict", 409, "API key conflict")
 API_KEY_REVOKED = Kind("api-key-revoked", 409, "API key revoked")
 
@@ -58,4 +63,40 @@ def balance_limit(tenant_id: str, *, balance: int, amount: int) -> ProblemError:
         BALANCE_LIMIT,
         f"tenant {tenant_id!r} has {balance} credits and can hold at most {MAX_AMOUNT}: "
         f"{amount} more would pass that: purchase at most {MAX_AMOUNT - balance}",
+    )
+
+
+def unknown_transaction(transaction_id: object) -> ProblemError:
+    return ProblemError(
+        UNKNOWN_TRANSACTION,
+        f"there is no consume or commit {str(transaction_id)!r}: send the transaction_id of one of this tenant",
+    )
+
+
+def refund_limit(amount: int, limit: int) -> ProblemError:
+    return ProblemError(
+        REFUND_LIMIT,
+        f"{amount} credits are more than the {limit} that have not been refunded of this transaction: "
+        + (f"refund at most {limit}" if limit else "nothing is left to refund"),
+        limit=limit,
+    )
+
+
+def unknown_reservation(reservation_id: object) -> ProblemError:
+    return ProblemError(
+        UNKNOWN_RESERVATION, f"there is no reservation {str(reservation_id)!r}: check the id, or reserve first"
+    )
+
+
+def reservation_closed(state: str) -> ProblemError:
+    return ProblemError(
+        RESERVATION_CLOSED,
+        f"the reservation is {state}: it can be committed or cancelled once, and only until it expires: reserve anew",
+        state=state,
+    )
+
+
+def hold_limit(amount: int, limit: int) -> ProblemError:
+    return ProblemError(
+        HOLD_LIMIT, f"{amount} credits are more than the {limit} that are held: commit at most {limit}", limit=limit
     )

@@ -1,5 +1,7 @@
 """The named statements of `statements.sql` as functions; nothing here decides."""
 
+import uuid
+from collections.abc import Sequence
 from datetime import datetime
 from importlib import resources
 from typing import Final
@@ -8,7 +10,16 @@ from shieldx_runtime.core import statements
 from shieldx_runtime.core.auth import Scope, StoredKey
 from shieldx_runtime.core.database import Database, Record
 from shieldx_runtime.core.migrations import Migration, applied_statement, load
-from shieldx_runtime.credits.model import Account, Movement, Outcome, Result
+from shieldx_runtime.credits.model import (
+    Account,
+    Consume,
+    Entry,
+    Grant,
+    Outcome,
+    Purchase,
+    Result,
+    request_hash,
+)
 
 SCHEMA: Final = "credits"
 _FOLDER: Final = resources.files("shieldx_runtime.credits")
@@ -26,29 +37,102 @@ class Repository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def move(self, movement: Movement, key_id: str) -> Result:
+    async def consume(self, consumes: Sequence[Consume], wait: bool) -> list[Result]:
+        """Decides them in their order, in one transaction. `wait`: for accounts that somebody else has locked."""
+        rows = await self._database.fetch(
+            _SQL["consume_batch"],
+            wait,
+            [c.tenant_id for c in consumes],
+            [c.amount for c in consumes],
+            [c.idempotency_key for c in consumes],
+            [c.request_hash() for c in consumes],
+            [c.key_id for c in consumes],
+            [c.description for c in consumes],
+            [c.reference for c in consumes],
+        )
+        return [_consumed(consume, row) for consume, row in zip(consumes, rows, strict=True)]
+
+    async def purchase(self, purchase: Purchase, key_id: str) -> Result:
         row = await self._database.fetch_row(
-            _SQL["move"],
-            movement.kind.value,
-            movement.tenant_id,
-            movement.amount,
-            movement.idempotency_key,
-            movement.request_hash(),
+            _SQL["purchase"],
+            purchase.tenant_id,
+            purchase.amount,
+            purchase.idempotency_key,
+            purchase.request_hash(),
             key_id,
-            movement.description,
-            movement.reference,
-            movement.source,
+            purchase.reference,
+            purchase.source,
+            purchase.priority,
+            purchase.expires_at,
         )
-        outcome = Outcome(row["outcome"])
-        decided = outcome in (Outcome.DONE, Outcome.INSUFFICIENT)
-        return Result(
-            outcome=outcome,
-            replayed=row["replayed"],
-            transaction_id=row["transaction_id"],
-            balance=row["balance"] or 0,
-            available=row["available"] or 0,
-            account=_account(movement.tenant_id, row) if decided and not row["replayed"] else None,
+        return _moved(row)
+
+    async def refund(
+        self, transaction_id: uuid.UUID, amount: int, *, key: uuid.UUID, key_id: str, only_tenant_id: str | None
+    ) -> Result:
+        """`only_tenant_id`: a transaction of another tenant is an unknown one."""
+        digest = request_hash("refund", str(transaction_id), amount)
+        row = await self._database.fetch_row(
+            _SQL["refund"], transaction_id, only_tenant_id, amount, key, digest, key_id
         )
+        return _moved(row)
+
+    async def reserve(self, tenant_id: str, amount: int, *, expires_in_s: int, key: uuid.UUID, key_id: str) -> Result:
+        digest = request_hash("reserve", tenant_id, amount, expires_in_s)
+        row = await self._database.fetch_row(_SQL["reserve"], tenant_id, amount, expires_in_s, key, digest, key_id)
+        return _moved(row)
+
+    async def close_hold(
+        self, reservation_id: uuid.UUID, amount: int | None, *, key: uuid.UUID, key_id: str, only_tenant_id: str | None
+    ) -> Result:
+        """Commits `amount`, or cancels (None)."""
+        digest = request_hash("cancel" if amount is None else "commit", str(reservation_id), amount)
+        row = await self._database.fetch_row(
+            _SQL["close_hold"], reservation_id, only_tenant_id, amount, key, digest, key_id
+        )
+        return _moved(row)
+
+    async def settle(self, tenant_id: str) -> Account | None:
+        """The account after everything that was due has been carried out."""
+        row = await self._database.fetch_one(_SQL["settle"], tenant_id)
+        return _account(tenant_id, row) if row else None
+
+    async def due(self, limit: int) -> list[str]:
+        """Tenants of whom a grant or a hold has expired, the longest ago first."""
+        return [row["tenant_id"] for row in await self._database.fetch(_SQL["due"], limit)]
+
+    async def busiest(self, entries: int) -> list[Account]:
+        """The accounts of the last so many entries of the ledger."""
+        return [_account(row["tenant_id"], row) for row in await self._database.fetch(_SQL["busiest"], entries)]
+
+    async def account_at(self, tenant_id: str, moment: datetime) -> Account:
+        row = await self._database.fetch_row(_SQL["account_at"], tenant_id, moment)
+        return Account(
+            tenant_id=tenant_id,
+            balance=row["balance"],
+            reserved_funds=row["reserved"],
+            total_spent=row["spent"] - row["refunded"],
+            total_purchased=row["purchased"],
+            version=0,
+        )
+
+    async def grants(self, tenant_id: str, after: tuple[datetime, uuid.UUID], limit: int) -> list[Grant]:
+        rows = await self._database.fetch(_SQL["grants"], tenant_id, *after, limit)
+        return [Grant(**row) for row in rows]
+
+    async def transactions(
+        self,
+        tenant_id: str,
+        *,
+        before_version: int,
+        kinds: list[str] | None,
+        since: datetime | None,
+        until: datetime | None,
+        limit: int,
+    ) -> list[Entry]:
+        """The newest first."""
+        rows = await self._database.fetch(_SQL["transactions"], tenant_id, before_version, kinds, since, until, limit)
+        return [Entry(**row) for row in rows]
 
     async def account(self, tenant_id: str) -> Account | None:
         row = await self._database.fetch_one(_SQL["account"], tenant_id)
@@ -113,6 +197,42 @@ def _account(tenant_id: str, row: Record) -> Account:
         total_spent=row["total_spent"],
         total_purchased=row["total_purchased"],
         version=row["version"],
+        next_event_at=row["next_event_at"],
+    )
+
+
+def _consumed(consume: Consume, row: Record) -> Result:
+    outcome, replayed, transaction_id, balance, available, version, spent, purchased, next_event_at = row
+    account = None
+    if outcome == "done" and not replayed:
+        account = Account(consume.tenant_id, balance, balance - available, spent, purchased, version, next_event_at)
+    return Result(Outcome(outcome), replayed, transaction_id, balance or 0, available or 0, account)
+
+
+def _moved(row: Record) -> Result:
+    outcome, tenant_id = Outcome(row["o_outcome"]), row["o_tenant_id"] or ""
+    account = None
+    if outcome is Outcome.DONE and not row["o_replayed"]:
+        account = Account(
+            tenant_id=tenant_id,
+            balance=row["o_balance"],
+            reserved_funds=row["o_reserved_funds"],
+            total_spent=row["o_total_spent"],
+            total_purchased=row["o_total_purchased"],
+            version=row["o_version"],
+            next_event_at=row["o_next_event_at"],
+        )
+    return Result(
+        outcome=outcome,
+        replayed=bool(row["o_replayed"]),
+        transaction_id=row["o_transaction_id"],
+        balance=row["o_balance"] or 0,
+        available=row["o_available"] or 0,
+        account=account,
+        tenant_id=tenant_id,
+        expires_at=row["o_expires_at"],
+        limit=row["o_limit"] or 0,
+        state=row["o_state"] or "",
     )
 
 

@@ -14,15 +14,18 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
-from pydantic.json_schema import SkipJsonSchema
 
 from shieldx_contract import API_KEY_PATTERN, TENANT_ID_PATTERN
 from shieldx_runtime.core.auth import Scope
-from shieldx_runtime.credits.model import MAX_AMOUNT
+from shieldx_runtime.credits.model import DEFAULT_PRIORITY, MAX_AMOUNT
 
+MAX_BATCH_ITEMS: Final = 1000
+MAX_HOLD_S: Final = 30 * 24 * 3600
+MAX_PAGE: Final = 200
 EXAMPLE_KEY_ID: Final = "0123456789abcdef"
 EXAMPLE_KEY: Final = f"sxk_{EXAMPLE_KEY_ID}_{'x' * 43}"
 _EXAMPLE_UUID: Final = "7d3f8a52-3c1e-4b5a-9f0e-2a6b1c8d4e90"
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _UUID4: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
@@ -39,12 +42,21 @@ def _time(value: object) -> datetime | None:
     raise ValueError("it is no time with an offset, such as 2030-01-31T12:00:00Z")
 
 
+def _identifier(value: object) -> object:
+    """Strict models take no text for a UUID; of a text, take the usual form alone."""
+    if isinstance(value, str) and _UUID.fullmatch(value):
+        return uuid.UUID(value)
+    raise ValueError("it is no UUID in its usual form, with hyphens")
+
+
 TenantId: TypeAlias = Annotated[str, StringConstraints(pattern=f"^{TENANT_ID_PATTERN}$")]
 KeyId: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 Amount: TypeAlias = Annotated[int, Field(ge=1, le=MAX_AMOUNT, description="Credits, a whole number.")]
 Text: TypeAlias = Annotated[str, StringConstraints(max_length=512, pattern=r"^[^\x00]*$")]
 Label: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00]*$")]
 Moment: TypeAlias = Annotated[datetime | None, BeforeValidator(_time)]
+Identifier: TypeAlias = Annotated[uuid.UUID, BeforeValidator(_identifier)]
+"""The id of a transaction or a reservation."""
 ScopeName: TypeAlias = Literal["consume", "read", "purchase", "admin"]
 Scopes: TypeAlias = Annotated[list[ScopeName], Field(min_length=1, max_length=4)]
 IdempotencyKey: TypeAlias = Annotated[
@@ -59,17 +71,16 @@ IdempotencyKey: TypeAlias = Annotated[
 ]
 
 
+_BatchItem: TypeAlias = Annotated[
+    # each is validated for itself: a wrong one is refused alone
+    Any,
+    WithJsonSchema({"$ref": "#/components/schemas/ConsumeBody"}),
+]
+
+
 def parse_idempotency_key(value: object) -> uuid.UUID | None:
     """The key, or None where `value` is no UUID of version 4 in its usual form."""
     return uuid.UUID(value) if isinstance(value, str) and _UUID4.fullmatch(value) else None
-
-
-def _refuse(_: object) -> None:
-    raise ValueError("this version does not honour it: purchased credits do not expire and have no priority")
-
-
-_NotHonoured: TypeAlias = Annotated[None, BeforeValidator(_refuse)]
-"""A field of a later version. Credits that never expire must not be sold as credits that do."""
 
 
 class _Body(BaseModel):
@@ -117,9 +128,69 @@ class PurchaseBody(_Body):
     amount: Amount
     reference: Text | None = None
     source: Label | None = Field(default=None, description="Where the credits come from.")
+    priority: int = Field(
+        default=DEFAULT_PRIORITY, ge=0, le=1000, description="Grants are spent by priority, the lowest number first."
+    )
+    expires_at: Moment = Field(
+        default=None, description="When what is left of the grant expires; null: never. Of two, the earlier is spent."
+    )
     idempotency_key: IdempotencyKey
-    expires_at: SkipJsonSchema[_NotHonoured] = None
-    priority: SkipJsonSchema[_NotHonoured] = None
+
+    @model_validator(mode="after")
+    def _lies_ahead(self) -> Self:
+        if self.expires_at is not None and self.expires_at <= datetime.now(UTC):
+            raise ValueError("expires_at has passed: send a time that lies ahead")
+        return self
+
+
+class RefundBody(_Body):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"transaction_id": _EXAMPLE_UUID, "amount": 40, "idempotency_key": _EXAMPLE_UUID}]
+        }
+    )
+
+    transaction_id: Identifier = Field(description="The consume or commit of which credits go back.")
+    amount: Amount
+    idempotency_key: IdempotencyKey
+
+
+class ReserveBody(_Body):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"tenant_id": "org-123", "amount": 200, "expires_in_s": 600, "idempotency_key": _EXAMPLE_UUID}]
+        }
+    )
+
+    tenant_id: TenantId
+    amount: Amount
+    expires_in_s: int = Field(ge=1, le=MAX_HOLD_S, description="Seconds after which the hold is released by itself.")
+    idempotency_key: IdempotencyKey
+
+
+class CommitBody(_Body):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"amount": 150, "idempotency_key": _EXAMPLE_UUID}]})
+
+    amount: Amount
+    idempotency_key: IdempotencyKey
+
+
+class CancelBody(_Body):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"idempotency_key": _EXAMPLE_UUID}]})
+
+    idempotency_key: IdempotencyKey
+
+
+class BatchBody(_Body):
+    """Each item is the body of a consume; each is decided as if it had been sent alone, in their order."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"items": [{"tenant_id": "org-123", "amount": 100, "idempotency_key": _EXAMPLE_UUID}]}]
+        }
+    )
+
+    items: Annotated[list[_BatchItem], Field(min_length=1, max_length=MAX_BATCH_ITEMS)]
 
 
 class _KeyBody(_Body):
@@ -206,6 +277,95 @@ class BalanceAnswer(BaseModel):
     available: int = Field(description="balance - reserved_funds: what may be consumed.")
     total_spent: int
     total_purchased: int
+
+
+class ReservationAnswer(BaseModel):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "reservation_id": _EXAMPLE_UUID,
+                    "tenant_id": "org-123",
+                    "amount": 200,
+                    "balance": 9900,
+                    "available": 9700,
+                    "expires_at": "2030-01-31T12:00:00Z",
+                }
+            ]
+        }
+    )
+
+    reservation_id: uuid.UUID
+    tenant_id: str
+    amount: int
+    balance: int
+    available: int = Field(description="What may be consumed beside the hold.")
+    expires_at: datetime = Field(
+        description="When the hold is released by itself. Never later than the first of the grants that it holds: "
+        "then earlier than asked for."
+    )
+
+
+class BatchAnswer(BaseModel):
+    """`results` has one for each item, in their order: `status` and the members of the answer to a consume."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "results": [
+                        {
+                            "status": 200,
+                            "success": True,
+                            "transaction_id": _EXAMPLE_UUID,
+                            "balance": 9900,
+                            "message": "Successfully consumed 100 credits",
+                            "replayed": False,
+                        }
+                    ]
+                }
+            ]
+        }
+    )
+
+    results: list[dict[str, Any]]
+
+
+class GrantAnswer(BaseModel):
+    grant_id: uuid.UUID
+    amount: int
+    remaining: int = Field(description="What may still be spent or held of it.")
+    held: int = Field(description="What holds have of it.")
+    priority: int
+    expires_at: datetime | None
+    source: str | None
+    reference: str | None
+    created_at: datetime
+
+
+class GrantsAnswer(BaseModel):
+    grants: list[GrantAnswer]
+    next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null: there is none.")
+
+
+class EntryAnswer(BaseModel):
+    transaction_id: uuid.UUID
+    version: int = Field(description="Numbers the entries of a tenant from 1, without gap.")
+    kind: Literal["consume", "purchase", "refund", "reserve", "commit", "cancel", "release", "expire"]
+    amount: int
+    balance_after: int
+    related_id: uuid.UUID | None = Field(
+        description="refund: what was consumed; commit, cancel, release: the reservation; expire: the grant."
+    )
+    description: str | None
+    reference: str | None
+    source: str | None
+    created_at: datetime
+
+
+class EntriesAnswer(BaseModel):
+    transactions: list[EntryAnswer]
+    next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null: there is none.")
 
 
 class KeyAnswer(BaseModel):

@@ -1,21 +1,103 @@
 -- Every statement that the service sends. `-- name:` begins one; the repository calls it by that name.
 
--- name: move
-SELECT o_outcome AS outcome, o_replayed AS replayed, o_transaction_id AS transaction_id, o_balance AS balance,
-       o_available AS available, o_reserved_funds AS reserved_funds, o_total_spent AS total_spent,
-       o_total_purchased AS total_purchased, o_version AS version
-FROM credits.move($1, $2, $3, $4, $5, $6, $7, $8, $9);
+-- name: consume_batch
+SELECT o_outcome, o_replayed, o_transaction_id, o_balance, o_available, o_version, o_total_spent, o_total_purchased,
+       extract(epoch FROM o_next_event_at)::float8 AS o_next_event_at
+FROM credits.consume_batch($1, $2, $3, $4, $5, $6, $7, $8);
+
+-- name: purchase
+SELECT o_outcome, o_replayed, o_transaction_id, o_balance, o_available, o_reserved_funds, o_total_spent,
+       o_total_purchased, o_version, extract(epoch FROM o_next_event_at)::float8 AS o_next_event_at, o_expires_at,
+       o_limit, o_state, o_tenant_id
+FROM credits.purchase($1, $2, $3, $4, $5, $6, $7, $8, $9);
+
+-- name: refund
+SELECT o_outcome, o_replayed, o_transaction_id, o_balance, o_available, o_reserved_funds, o_total_spent,
+       o_total_purchased, o_version, extract(epoch FROM o_next_event_at)::float8 AS o_next_event_at, o_expires_at,
+       o_limit, o_state, o_tenant_id
+FROM credits.refund($1, $2, $3, $4, $5, $6);
+
+-- name: reserve
+SELECT o_outcome, o_replayed, o_transaction_id, o_balance, o_available, o_reserved_funds, o_total_spent,
+       o_total_purchased, o_version, extract(epoch FROM o_next_event_at)::float8 AS o_next_event_at, o_expires_at,
+       o_limit, o_state, o_tenant_id
+FROM credits.reserve($1, $2, $3, $4, $5, $6);
+
+-- name: close_hold
+SELECT o_outcome, o_replayed, o_transaction_id, o_balance, o_available, o_reserved_funds, o_total_spent,
+       o_total_purchased, o_version, extract(epoch FROM o_next_event_at)::float8 AS o_next_event_at, o_expires_at,
+       o_limit, o_state, o_tenant_id
+FROM credits.close_hold($1, $2, $3, $4, $5, $6);
 
 -- name: account
-SELECT tenant_id, balance, reserved_funds, total_spent, total_purchased, version
+SELECT tenant_id, balance, reserved_funds, total_spent, total_purchased, version,
+       extract(epoch FROM next_event_at)::float8 AS next_event_at
 FROM credits.accounts
 WHERE tenant_id = $1;
+
+-- name: settle
+SELECT tenant_id, balance, reserved_funds, total_spent, total_purchased, version,
+       extract(epoch FROM next_event_at)::float8 AS next_event_at
+FROM credits.lock_and_settle($1)
+WHERE tenant_id IS NOT NULL;
+
+-- name: due
+SELECT tenant_id
+FROM credits.accounts
+WHERE next_event_at <= now()
+ORDER BY next_event_at
+LIMIT $1;
+
+-- name: busiest
+SELECT tenant_id, balance, reserved_funds, total_spent, total_purchased, version,
+       extract(epoch FROM next_event_at)::float8 AS next_event_at
+FROM credits.accounts
+WHERE tenant_id IN (SELECT tenant_id FROM credits.ledger ORDER BY transaction_id DESC LIMIT $1);
+
+-- name: account_at
+SELECT coalesce(last.balance_after, 0) AS balance, coalesce(last.spent_after, spent.amount, 0)::bigint AS spent,
+       coalesce(turn.reserved_after, 0) AS reserved,
+       coalesce(turn.purchased_after, bought.amount, 0)::bigint AS purchased,
+       coalesce(turn.refunded_after, 0) AS refunded
+FROM (SELECT) AS one
+LEFT JOIN LATERAL (
+    SELECT version, balance_after, spent_after FROM credits.ledger
+    WHERE tenant_id = $1 AND version <= credits.version_at($1, $2) ORDER BY version DESC LIMIT 1) AS last ON true
+LEFT JOIN LATERAL (
+    SELECT version, reserved_after, purchased_after, refunded_after FROM credits.ledger
+    WHERE tenant_id = $1 AND version <= last.version AND kind <> 'consume' ORDER BY version DESC LIMIT 1) AS turn ON true
+-- what the release before has written knows no totals
+LEFT JOIN LATERAL (
+    SELECT sum(amount) AS amount FROM credits.ledger
+    WHERE last.spent_after IS NULL AND tenant_id = $1 AND version <= last.version AND kind IN ('consume', 'commit'))
+    AS spent ON true
+LEFT JOIN LATERAL (
+    SELECT sum(amount) AS amount FROM credits.ledger
+    WHERE turn.purchased_after IS NULL AND tenant_id = $1 AND version <= last.version AND kind = 'purchase')
+    AS bought ON true;
+
+-- name: grants
+SELECT grant_id, amount, remaining, held, priority, expires_at, source, reference, created_at
+FROM credits.grants
+WHERE tenant_id = $1 AND (created_at, grant_id) > ($2, $3)
+ORDER BY created_at, grant_id
+LIMIT $4;
+
+-- name: transactions
+SELECT transaction_id, version, kind, amount, balance_after, related_id, description, reference, source, created_at
+FROM credits.ledger
+WHERE tenant_id = $1 AND version < $2
+  AND ($3::text[] IS NULL OR kind = ANY ($3))
+  AND ($4::timestamptz IS NULL OR created_at >= $4)
+  AND ($5::timestamptz IS NULL OR created_at < $5)
+ORDER BY version DESC
+LIMIT $6;
 
 -- name: create_account
 INSERT INTO credits.accounts (tenant_id)
 VALUES ($1)
 ON CONFLICT (tenant_id) DO NOTHING
-RETURNING tenant_id, balance, reserved_funds, total_spent, total_purchased, version;
+RETURNING tenant_id, balance, reserved_funds, total_spent, total_purchased, version, NULL::float8 AS next_event_at;
 
 -- name: api_key
 SELECT key_id, key_hash, tenant_id, scopes, expires_at, revoked_at

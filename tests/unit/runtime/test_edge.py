@@ -12,7 +12,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 from shieldx_runtime.core.auth import Authenticator, StoredKey
-from shieldx_runtime.core.edge import MAX_BODY_BYTES, Edge
+from shieldx_runtime.core.edge import MAX_BODY_BYTES, Admission, Edge
 from shieldx_runtime.core.faults import DatabaseUnavailableError
 from shieldx_runtime.core.metrics import Metrics
 
@@ -43,7 +43,7 @@ class Front:
             metrics=self.metrics,
             request_timeout_s=timeout_s,
             draining=lambda: self.draining,
-            max_in_flight=max_in_flight,
+            admission=Admission(max_in_flight),
         )
 
     def client(self, app: ASGIApp | None = None) -> httpx.AsyncClient:

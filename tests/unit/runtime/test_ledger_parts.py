@@ -1,37 +1,46 @@
 """The pure parts of the credits slice: hashes, floors, statements, migrations, keys of requests."""
 
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from shieldx_runtime.core import statements
-from shieldx_runtime.core.cache import Cache
+from shieldx_runtime.core.cache import Cache, Entry
 from shieldx_runtime.core.metrics import Metrics
 from shieldx_runtime.core.migrations import Migration, MigrationError, load, pending, schema_problem
 from shieldx_runtime.credits import balances
 from shieldx_runtime.credits.balances import Floors
-from shieldx_runtime.credits.model import Kind, Movement
+from shieldx_runtime.credits.model import Consume, Purchase, request_hash
 from shieldx_runtime.credits.schemas import parse_idempotency_key
 
 ONE, TWO = Migration(1, "0001_a.sql", "SELECT 1"), Migration(2, "0002_b.sql", "SELECT 2")
 
 
 def test_requests_are_the_same_if_all_that_matters_is() -> None:
-    key = uuid.uuid4()
-    base = Movement(Kind.CONSUME, "org-1", 5, key)
-    assert base.request_hash() == Movement(Kind.CONSUME, "org-1", 5, uuid.uuid4(), None).request_hash()
-    others = [
-        Movement(Kind.PURCHASE, "org-1", 5, key),
-        Movement(Kind.CONSUME, "org-2", 5, key),
-        Movement(Kind.CONSUME, "org-1", 6, key),
-        Movement(Kind.CONSUME, "org-1", 5, key, description=""),
-        Movement(Kind.CONSUME, "org-1", 5, key, reference=""),
-        Movement(Kind.CONSUME, "org-1", 5, key, source=""),
-        Movement(Kind.CONSUME, "org-1", 5, key, description="a", reference="b"),
-        Movement(Kind.CONSUME, "org-1", 5, key, description='a", "b'),
+    key = str(uuid.uuid4())
+    base = Consume("org-1", 5, key, "key-1")
+    assert base.request_hash() == Consume("org-1", 5, str(uuid.uuid4()), "key-2", None).request_hash()
+    others: list[Consume | Purchase] = [
+        Purchase("org-1", 5, uuid.UUID(key)),
+        Purchase("org-1", 5, uuid.UUID(key), source=""),
+        Purchase("org-1", 5, uuid.UUID(key), priority=7),
+        Purchase("org-1", 5, uuid.UUID(key), expires_at=datetime(2030, 1, 1, tzinfo=UTC)),
+        Consume("org-2", 5, key, "key-1"),
+        Consume("org-1", 6, key, "key-1"),
+        Consume("org-1", 5, key, "key-1", description=""),
+        Consume("org-1", 5, key, "key-1", reference=""),
+        Consume("org-1", 5, key, "key-1", description="a", reference="b"),
+        Consume("org-1", 5, key, "key-1", description='a", "b'),
     ]
-    assert len({m.request_hash() for m in [base, *others]}) == 9
+    assert len({m.request_hash() for m in [base, *others]}) == 11
+
+
+@pytest.mark.parametrize("text", [None, "", "plain", 'ü "quoted" \\ \n\t 💳 \x7f'])
+def test_the_digest_of_a_consume_is_the_one_that_the_first_release_recorded(text: str | None) -> None:
+    consume = Consume("org-1.x_y-z", 2**53 - 1, "key", "key-1", text, text)
+    assert consume.request_hash() == request_hash("consume", "org-1.x_y-z", 2**53 - 1, text, text, None)
 
 
 @pytest.mark.parametrize("text", ["7d3f8a52-3c1e-4b5a-9f0e-2a6b1c8d4e90", "7D3F8A52-3C1E-4B5A-BF0E-2A6B1C8D4E90"])
@@ -121,7 +130,7 @@ async def test_a_cache_with_a_lifetime_of_0_asks_nobody(tmp_path: Path) -> None:
     uri.write_text("redis://:secret@no-such-host.invalid/0")
     metrics = Metrics()
     cache = Cache(uri, ttl_s=0, metrics=metrics)
-    await cache.put("key", 1, b"value")
+    await cache.put([Entry("key", 1, b"value")])
     assert await cache.get("key") is None
     assert b"credits_cache_errors_total 0.0" in metrics.exposition()[0]
     await cache.close()

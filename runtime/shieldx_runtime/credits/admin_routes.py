@@ -1,0 +1,85 @@
+"""Tenants and keys: calls of administrators."""
+
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Path, Request
+from starlette.responses import Response
+
+from shieldx_contract import CREDITS_KEY_PATH, CREDITS_TENANT_PATH
+from shieldx_runtime.core.auth import key_id_of
+from shieldx_runtime.core.problems import invalid_field
+from shieldx_runtime.credits import problems
+from shieldx_runtime.credits.http import ADMINISTRATOR, TenantPath, answer, balance_answer, service_of
+from shieldx_runtime.credits.openapi import refusals
+from shieldx_runtime.credits.schemas import (
+    BalanceAnswer,
+    IssuedKeyAnswer,
+    IssueKeyBody,
+    KeyAnswer,
+    KeyId,
+    RegisterKeyBody,
+)
+
+_KeyPath = Annotated[KeyId, Path(description="Id of the key: its middle part.", examples=["0123456789abcdef"])]
+
+
+async def put_tenant(request: Request, tenant_id: TenantPath) -> Response:
+    """Creates a tenant's account, or finds it there."""
+    account, created = await service_of(request).create_tenant(tenant_id)
+    return answer(balance_answer(account), status=201 if created else 200)
+
+
+async def post_key(request: Request, body: IssueKeyBody) -> Response:
+    """Issues a key. It is shown in this answer and never again."""
+    key_id, key = await service_of(request).issue_key(body.tenant_id, body.scope_set(), body.expires_at)
+    issued = IssuedKeyAnswer(
+        key_id=key_id, key=key, tenant_id=body.tenant_id, scopes=_sorted(body), expires_at=body.expires_at
+    )
+    return answer(issued, status=201, headers={"Cache-Control": "no-store"})
+
+
+async def put_key(request: Request, key_id: _KeyPath, body: RegisterKeyBody) -> Response:
+    """Registers a key that the caller has made and stored: safe to repeat, so that no key is ever orphaned."""
+    if key_id_of(body.key) != key_id:
+        raise invalid_field("key", "it is not the key of the id in the path", f"send sxk_{key_id}_<secret>")
+    created = await service_of(request).register_key(
+        key_id, key=body.key, tenant_id=body.tenant_id, scopes=body.scope_set(), expires_at=body.expires_at
+    )
+    known = KeyAnswer(key_id=key_id, tenant_id=body.tenant_id, scopes=_sorted(body), expires_at=body.expires_at)
+    return answer(known, status=201 if created else 200)
+
+
+async def delete_key(request: Request, key_id: _KeyPath) -> Response:
+    """Revokes a key: here at once, in other replicas within 5 seconds. Repeating it changes nothing."""
+    await service_of(request).revoke_key(key_id)
+    return Response(status_code=204)
+
+
+def _sorted(body: IssueKeyBody | RegisterKeyBody) -> list[Any]:
+    return sorted(body.scope_set())
+
+
+def add_to(app: FastAPI) -> None:
+    admin: dict[str, Any] = {"dependencies": [ADMINISTRATOR], "tags": ["administration"]}
+    created: dict[int | str, dict[str, Any]] = {201: {"description": "Created"}}
+    key_problems = refusals(problems.UNKNOWN_TENANT, problems.API_KEY_CONFLICT, problems.API_KEY_REVOKED)
+    app.put(
+        CREDITS_TENANT_PATH,
+        response_model=BalanceAnswer,
+        responses={201: {"model": BalanceAnswer, **created[201]}, **refusals()},
+        **admin,
+    )(put_tenant)
+    app.post(
+        "/credits/keys",
+        status_code=201,
+        response_model=IssuedKeyAnswer,
+        responses=refusals(problems.UNKNOWN_TENANT),
+        **admin,
+    )(post_key)
+    app.put(
+        CREDITS_KEY_PATH,
+        response_model=KeyAnswer,
+        responses={201: {"model": KeyAnswer, **created[201]}, **key_problems},
+        **admin,
+    )(put_key)
+    app.delete(CREDITS_KEY_PATH, status_code=204, responses=refusals(), **admin)(delete_key)
