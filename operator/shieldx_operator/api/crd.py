@@ -9,6 +9,9 @@ from shieldx_operator.api.base import Model
 from shieldx_operator.api.creditsservice import CreditsServiceSpec, CreditsServiceStatus
 from shieldx_operator.api.rules import Rule
 from shieldx_operator.api.schema import Schema, add_defaults, add_rules, structural
+from shieldx_operator.api.shadowevaluation import ShadowEvaluationSpec, ShadowEvaluationStatus
+from shieldx_operator.api.shadowevaluationdefaults import SHADOW_EVALUATION as SHADOW_EVALUATION_DEFAULTS
+from shieldx_operator.api.shadowevaluationrules import SHADOW_EVALUATION_RULES
 from shieldx_operator.api.shadowservice import ShadowServiceSpec, ShadowServiceStatus
 from shieldx_operator.api.shadowservicedefaults import SHADOW_SERVICE_PROFILES
 from shieldx_operator.api.shadowservicerules import SHADOW_SERVICE_RULES
@@ -34,7 +37,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class CustomResource:
-    """One kind. `defaults` are those of its fields, by profile where it has profiles."""
+    """One kind. `defaults` are those of its fields, by profile where it has profiles.
+
+    `selectable` are fields that a list may select by, on servers that can.
+    """
 
     kind: str
     plural: str
@@ -45,6 +51,7 @@ class CustomResource:
     rules: tuple[Rule, ...]
     columns: tuple[Column, ...]
     defaults: dict[str, Schema]
+    selectable: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -122,7 +129,29 @@ SHADOW_SERVICE: Final = CustomResource(
     },
 )
 
-ALL: Final = (CREDITS_SERVICE, TENANT, SHADOW_SERVICE)
+SHADOW_EVALUATION: Final = CustomResource(
+    kind="ShadowEvaluation",
+    plural="shadowevaluations",
+    short_names=("sheval",),
+    meaning="One question: how does this rule do on this data?",
+    spec=ShadowEvaluationSpec,
+    status=ShadowEvaluationStatus,
+    rules=SHADOW_EVALUATION_RULES,
+    columns=(
+        Column("Rule", ".spec.rule.id", "Id of the rule in question."),
+        Column("Verdict", ".status.result.verdict", "PROMOTE, REJECT or INCONCLUSIVE; empty while there is none."),
+        Column("F1", ".status.f1", "F1 with its 95% interval."),
+        Column("Samples", ".status.samples", "Samples judged so far.", "integer"),
+        Column("Shards", ".status.shardsDone", "Shards that are judged out of all.", always=False),
+        Column("Reason", _condition("reason"), "Why there is an answer or not.", always=False),
+        _AGE,
+        _MESSAGE,
+    ),
+    defaults={"": SHADOW_EVALUATION_DEFAULTS},
+    selectable=(".status.question",),
+)
+
+ALL: Final = (CREDITS_SERVICE, TENANT, SHADOW_SERVICE, SHADOW_EVALUATION)
 
 
 def schema(resource: CustomResource) -> Schema:
@@ -144,6 +173,11 @@ def schema(resource: CustomResource) -> Schema:
     }
     add_rules(whole, resource.rules)
     return whole
+
+
+def _selectable(resource: CustomResource) -> dict[str, Any]:
+    paths = [{"jsonPath": path} for path in resource.selectable]
+    return {"selectableFields": paths} if paths else {}
 
 
 def definition(resource: CustomResource) -> dict[str, Any]:
@@ -171,6 +205,7 @@ def definition(resource: CustomResource) -> dict[str, Any]:
                     "served": True,
                     "storage": True,
                     "additionalPrinterColumns": [c.to_json() for c in resource.columns],
+                    **_selectable(resource),
                     "subresources": {"status": {}},
                     "schema": {"openAPIV3Schema": schema(resource)},
                 }

@@ -87,6 +87,22 @@ class Quantity:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """Marks a `float` between two bounds that are excluded themselves, which a CRD's `minimum` cannot say."""
+
+    low: float
+    high: float
+    ask: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.float_schema(gt=self.low, lt=self.high)
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        rule = {"rule": f"self > {self.low} && self < {self.high}", "message": self.ask}
+        return {"type": "number", "minimum": self.low, "maximum": self.high, VALIDATIONS: [rule]}
+
+
 CpuQuantity: TypeAlias = Annotated[
     str,
     Quantity(
@@ -214,4 +230,7 @@ S3Bucket: TypeAlias = Annotated[
 ]
 S3Region: TypeAlias = Annotated[
     str, Text(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", "must be a region's name, such as eu-central-1", 32)
+]
+Prevalence: TypeAlias = Annotated[
+    float, Inside(0.0, 1.0, "must be more than 0 and less than 1, such as 0.001 where one request in a thousand is one")
 ]

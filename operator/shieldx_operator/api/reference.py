@@ -101,9 +101,9 @@ def _type(node: Schema) -> str:
 def _plain_type(node: Schema) -> str:
     if node.get("x-kubernetes-int-or-string"):
         return "quantity"
-    if node["type"] == "integer":
+    if node["type"] == "integer" or "maximum" in node:
         low, high = node.get("minimum"), node.get("maximum")
-        return f"integer from {low}" if high is None else f"integer {low} to {high}"
+        return f"{node['type']} from {low}" if high is None else f"{node['type']} {low} to {high}"
     if node["type"] != "string":
         return str(node["type"])
     if node.get("format") == "date-time":

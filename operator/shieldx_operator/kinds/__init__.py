@@ -2,6 +2,7 @@
 
 from shieldx_operator.engine.types import Kind
 from shieldx_operator.kinds.creditsservice import CreditsServiceKind
+from shieldx_operator.kinds.shadowevaluation import ShadowEvaluationKind
 from shieldx_operator.kinds.shadowservice import ShadowServiceKind
 from shieldx_operator.kinds.tenant import TenantKind
 from shieldx_operator.settings import OperatorSettings
@@ -9,4 +10,4 @@ from shieldx_operator.settings import OperatorSettings
 
 def kinds(settings: OperatorSettings) -> tuple[Kind, ...]:
     """Every kind that this operator keeps."""
-    return (CreditsServiceKind(settings), TenantKind(), ShadowServiceKind(settings))
+    return (CreditsServiceKind(settings), TenantKind(), ShadowServiceKind(settings), ShadowEvaluationKind(settings))

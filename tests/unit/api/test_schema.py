@@ -58,7 +58,7 @@ def test_everything_that_a_user_writes_is_bounded(resource: CustomResource) -> N
     for path, node in fields(resource, "spec").items():
         if "enum" in node or node.get("type") in {"object", "boolean"}:
             assert "additionalProperties" not in node or "maxProperties" in node, path
-        elif node.get("type") == "integer":
+        elif node.get("type") in {"integer", "number"}:
             assert {"minimum", "maximum"} <= node.keys(), path
         else:
             assert node.keys() & {"maxLength", "maxItems"}, path
