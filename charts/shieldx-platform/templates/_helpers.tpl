@@ -24,6 +24,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end }}
 
+{{/* What services run is repository:version, so never a digest: a version is chosen by each object. */}}
+{{- define "shieldx.runtimeImage" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end }}
+
 {{/* The name of what lies outside of any namespace: two releases must not meet. */}}
 {{- define "shieldx.clusterName" -}}
 {{ printf "%s-%s" .Release.Namespace (include "shieldx.name" .) | trunc 63 | trimSuffix "-" }}

@@ -115,12 +115,14 @@ def test_named_namespaces_get_a_role_each_and_nothing_is_cluster_wide() -> None:
     assert environment["SHIELDX_WATCH_NAMESPACES"] == "team-a,team-b"
 
 
-def test_a_digest_wins_over_the_tag_for_operator_and_runtime() -> None:
+def test_a_digest_is_what_the_operator_runs_and_services_run_the_tag() -> None:
     digest = "sha256:" + "a" * 64
     (deployment,) = of_kind(render(f"image.digest={digest}", "image.tag=v9"), "Deployment")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     environment = {e["name"]: e.get("value") for e in container["env"]}
-    assert container["image"] == f"ghcr.io/shieldx/platform@{digest}" == environment["SHIELDX_RUNTIME_IMAGE"]
+    assert container["image"] == f"ghcr.io/shieldx/platform@{digest}"
+    # a service's version is a label and a tag: a digest is neither
+    assert environment["SHIELDX_RUNTIME_IMAGE"] == "ghcr.io/shieldx/platform:v9"
 
 
 def test_alerts_are_there_when_they_are_asked_for(rendered: list[Manifest]) -> None:
