@@ -1,0 +1,188 @@
+"""Killed workers, killed operators, a network that swallows packets: the same numbers, and no shard twice."""
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from shieldx_operator.blocks.resources import NETWORK_POLICY, POD
+from shieldx_operator.engine.client import Client
+from shieldx_operator.engine.events import Recorder
+from shieldx_operator.engine.metrics import Metrics
+from shieldx_operator.engine.reconcile import Reconciler
+from shieldx_operator.engine.types import Obj, Query, Ref
+from shieldx_operator.kinds.shadowevaluation import ShadowEvaluationKind
+from shieldx_operator.settings import OperatorSettings
+from tests.e2e.shadow.conftest import ROOT, Ground, until
+from tests.e2e.shadow.samples import MATRIX, SPEC, ndjson
+
+SLOW = {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"cpu": "60m", "memory": "512Mi"}}
+"""A worker then needs some seconds for what takes it a quarter of one, and can be met at any moment of it."""
+
+
+@pytest_asyncio.fixture
+async def ready(ground: Ground) -> Ground:
+    await ground.config_map("samples", {"samples.ndjson": ndjson()})
+    return ground
+
+
+def on_the_node(*command: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "dev.cluster", "exec-node", *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    return done.stdout
+
+
+def kill_9(pod: Obj) -> None:
+    """The worker's first process, as the kernel's out-of-memory killer would do it."""
+    uid = pod["metadata"]["uid"].replace("-", "[-_]")
+    on_the_node("sh", "-c", f"for p in $(grep -l '{uid}' /proc/[0-9]*/cgroup | cut -d/ -f3); do kill -9 $p; done")
+
+
+async def running(ground: Ground, name: str) -> list[Obj]:
+    return [p for p in await ground.pods(name) if p["status"]["phase"] == "Running"]
+
+
+def assert_counted_once(status: Obj, shards: int) -> None:
+    assert status["result"]["matrix"] == MATRIX
+    assert status["samples"] == 1000
+    assert sorted(s["index"] for s in status["shards"]) == list(range(shards))
+
+
+@pytest.mark.parametrize("how", ["killed with -9", "deleted", "evicted"])
+async def test_a_worker_that_dies_is_replaced_and_counted_once(ready: Ground, how: str) -> None:
+    ready.start_operator()
+    await ready.ask("one", **{**SPEC, "shards": 2, "workers": 1, "resources": SLOW})
+    hit = []
+    for _ in range(2):
+        found = await until(lambda: running(ready, "one"), 60, "a pod that works")
+        await asyncio.sleep(random.random() * 1.5)  # noqa: S311 - any moment will do
+        victim = random.choice(found)  # noqa: S311
+        hit.append(victim["metadata"]["name"])
+        if how == "killed with -9":
+            await asyncio.to_thread(kill_9, victim)
+        elif how == "deleted":
+            await ready.delete(Ref(POD, ready.namespace, victim["metadata"]["name"]))
+        else:
+            await evict(ready, victim)
+    status = await ready.answer("one", 180)
+    assert_counted_once(status, 2)
+    assert hit
+
+
+async def evict(ground: Ground, pod: Obj) -> None:
+    name = pod["metadata"]["name"]
+    metadata = {"name": name, "namespace": ground.namespace}
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
+    url = f"{ground.client.api.configuration.host}/api/v1/namespaces/{ground.namespace}/pods/{name}/eviction"
+    answer = await ground.client.api.call_api(
+        "POST", url, header_params={"Content-Type": "application/json"}, body=body
+    )
+    assert answer.status in (201, 404, 409), await answer.read()
+
+
+async def test_an_operator_that_is_killed_at_any_moment_loses_and_doubles_nothing(ready: Ground) -> None:
+    names = [f"one-{n}" for n in range(6)]
+    for n, name in enumerate(names):
+        operator = ready.start_operator()
+        await until(lambda operator=operator: _leads(operator.output), 30, "an operator that leads")
+        await ready.ask(name, **{**SPEC, "seed": n, "shards": 2, "workers": 1})
+        await asyncio.sleep(random.random() * 2.5)  # noqa: S311 - any moment will do
+        operator.kill()
+    ready.start_operator()
+    for name in names:
+        assert_counted_once(await ready.answer(name, 180), 2)
+        assert len(await ready.jobs(name)) == 1
+        assert len(await ready.pods(name)) == 2, "nothing was done twice"
+
+
+async def _leads(output: Any) -> bool:
+    return any(json.loads(line).get("message") == "leads" for line in output.read_text().splitlines() if "{" in line)
+
+
+class Crash(BaseException):
+    """The process is gone at this point."""
+
+
+@dataclass(slots=True)
+class MortalClient(Client):
+    """Its process dies when call number `lives` was carried out by the server and before its answer is seen."""
+
+    lives: int = 10**9
+    made: int = field(default=0)
+
+    async def _call(self, request: Any) -> Obj:
+        self.made += 1
+        answer = await Client._call(self, request)
+        if self.made >= self.lives:
+            raise Crash
+        return answer
+
+
+@contextlib.asynccontextmanager
+async def reconciler(ground: Ground, lives: int) -> AsyncIterator[Reconciler]:
+    settings = OperatorSettings.from_environment(
+        {"SHIELDX_RUNTIME_IMAGE": ground.image, "SHIELDX_IMAGE_PULL_POLICY": "Never"}
+    )
+    kind = ShadowEvaluationKind(settings)
+    metrics = Metrics()
+    client = MortalClient(ground.client.api, metrics, lives=lives)
+    async with aiohttp.ClientSession() as http:
+        recorder = Recorder(client, metrics, instance="test", controller="test")
+        yield Reconciler(client, {kind.resource: kind}, recorder, http, os.urandom)
+
+
+async def test_a_crash_after_any_call_of_the_first_look_ends_in_the_same_answer(ready: Ground) -> None:
+    crashed = []
+    for lives in range(1, 40):
+        name = f"crash-{lives}"
+        await ready.ask(name, **{**SPEC, "seed": lives, "workers": 1})
+        try:
+            async with reconciler(ready, lives) as made:
+                await made.reconcile(ready.ref(name))
+        except Crash:
+            crashed.append(name)
+        else:
+            break
+    assert len(crashed) > 10, "a first look makes more calls than that"
+    ready.start_operator()
+    for name in crashed:
+        status = await ready.answer(name, 240)
+        assert status["result"]["matrix"] == MATRIX
+        assert len(await ready.jobs(name)) == 1
+        assert len(await ready.pods(name)) == 1, "no shard was judged twice"
+
+
+async def test_a_network_that_swallows_every_packet_for_twenty_seconds_costs_no_shard(ready: Ground) -> None:
+    operator = ready.start_operator()
+    await ready.ask("one", **{**SPEC, "resources": SLOW})
+    await until(lambda: running(ready, "one"), 60, "a pod that works")
+    operator.kill()  # or it would repair what comes now
+    (policy,) = await policies(ready)
+    ref = Ref(NETWORK_POLICY, ready.namespace, policy["metadata"]["name"])
+    closed = {**policy["spec"], "egress": []}
+    await ready.client.replace(ref, {**policy, "spec": closed})
+    await asyncio.sleep(25)
+    assert not (await ready.status("one")).get("shards"), "something got through"
+    ready.start_operator()
+    assert_counted_once(await ready.answer("one", 120), 1)
+    assert len(await ready.pods("one")) == 1, "the first worker has reported, late"
+
+
+async def policies(ground: Ground) -> list[Obj]:
+    return await ground.client.find(Query(NETWORK_POLICY, ground.namespace))
