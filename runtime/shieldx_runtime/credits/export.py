@@ -22,12 +22,13 @@ from shieldx_runtime.credits.export_format import (
     Header,
     Link,
     Note,
+    Segment,
     encode,
 )
 from shieldx_runtime.credits.export_format import Record as Line
 from shieldx_runtime.credits.sealing_plan import ORIGIN_PREFIX
 
-_PREFETCH: Final = 64
+_PREFETCH: Final = 16
 _CONNECT_TIMEOUT_S: Final = 10.0
 _MAX_SEQ: Final = 2**63 - 1
 _SQL: Final = statements.load(resources.files("shieldx_runtime.credits") / "export.sql")
@@ -81,7 +82,9 @@ async def _lines(connection: Connection) -> AsyncIterator[Line]:
         while note is not None and note["size"] <= segment["first_index"]:
             yield Note(note["note"])
             note = await anext(notes, None)
-        async for line in _links(connection, segment["chain_id"], segment["first_seq"], segment["last_seq"]):
+        taken = Segment(segment["chain_id"], segment["first_seq"], segment["last_seq"], segment["leaves"])
+        yield taken
+        async for line in _links(connection, taken.chain, taken.first_seq, taken.last_seq):
             yield line
     while note is not None:
         yield Note(note["note"])

@@ -32,6 +32,15 @@ class Header(_Record, frozen=True, tag="export"):
     origin: str
 
 
+class Segment(_Record, frozen=True, tag="segment"):
+    """Says that links `first_seq` to `last_seq` of a chain follow, with `leaves` entries, as the sealer took them."""
+
+    chain: int
+    first_seq: int
+    last_seq: int
+    leaves: int
+
+
 class Link(_Record, frozen=True, tag="link"):
     """Says that `leaves` entries follow. `hash` is SHA-256(hash of the chain's link before || their leaves), in hex."""
 
@@ -63,7 +72,7 @@ class End(_Record, frozen=True, tag="end"):
     sha256: str
 
 
-Record: TypeAlias = Header | Link | Entry | Note | End
+Record: TypeAlias = Header | Segment | Link | Entry | Note | End
 _decoder: Final = msgspec.json.Decoder(Record)
 _encoder: Final = msgspec.json.Encoder()
 

@@ -22,6 +22,8 @@ from shieldx_runtime.credits.export_format import (
     Header,
     Link,
     Note,
+    Record,
+    Segment,
     chain_hash,
     chains_digest,
     decode,
@@ -97,6 +99,7 @@ class _Reading:
         self._tree = Frontier()
         self._chains: dict[int, tuple[int, bytes]] = {}
         self._open: _Open | None = None
+        self._segment: tuple[Segment, int] | None = None
         self._last: Checkpoint | None = None
         self._checkpoints = 0
         self._sha256 = hashlib.sha256()
@@ -107,18 +110,19 @@ class _Reading:
 
     def take(self, line: bytes) -> None:
         self.line += 1
-        try:
-            record = decode(line)
-        except ExportFormatError as error:
-            self.fail(str(error))
+        record = self._decoded(line)
         if isinstance(record, Header) != (self.line == 1):
             self.fail("the header is the first line and no other")
         if self._open and not isinstance(record, Entry):
             count = len(self._open.leaves) // HASH_BYTES
             self.fail(f"{self._open.place} has {self._open.link.leaves} entries, {count} are here: the next is missing")
+        if not isinstance(record, Link | Entry):
+            self._close_segment()
         match record:
             case Header():
                 self._header(record)
+            case Segment():
+                self._segment = record, self._tree.size
             case Link():
                 self._link(record)
             case Entry():
@@ -129,6 +133,12 @@ class _Reading:
                 self._end(record)
         self._sha256.update(line)
 
+    def _decoded(self, line: bytes) -> Record:
+        try:
+            return decode(line)
+        except ExportFormatError as error:
+            self.fail(str(error))
+
     def _header(self, header: Header) -> None:
         if header.format != FORMAT:
             self.fail(f"the export has format {header.format!r}, this release reads {FORMAT!r}")
@@ -137,7 +147,26 @@ class _Reading:
             if checkpoint.origin != self._origin:
                 self.fail(f"the checkpoint that was kept is of {checkpoint.origin!r}, the export of {self._origin!r}")
 
+    def _close_segment(self) -> None:
+        """What the sealer took must be here: so the first entry of a tail that was cut off is named."""
+        if self._segment is None:
+            return
+        segment, start = self._segment
+        seq = self._chains.get(segment.chain, _START)[0]
+        if seq < segment.last_seq:
+            self.fail(
+                f"chain {segment.chain} link {seq + 1} is missing: links up to {segment.last_seq} were sealed here"
+            )
+        if self._tree.size != start + segment.leaves:
+            self.fail(f"{segment.leaves} entries were sealed here, {self._tree.size - start} are here", index=start)
+        self._segment = None
+
     def _link(self, link: Link) -> None:
+        if self._segment and (
+            link.chain != self._segment[0].chain
+            or not self._segment[0].first_seq <= link.seq <= self._segment[0].last_seq
+        ):
+            self.fail(f"chain {link.chain} link {link.seq} is not one of those that were sealed here")
         seq = self._chains.get(link.chain, _START)[0]
         if link.seq > seq + 1:
             self.fail(f"chain {link.chain} link {seq + 1} is missing: link {link.seq} stands in its place")
@@ -180,6 +209,8 @@ class _Reading:
             self.fail(f"{done.place}: its hash does not follow from its entries", line=done.line, index=first)
         self._chains[link.chain] = (link.seq, digest)
         self._open = None
+        if self._segment and link.seq == self._segment[0].last_seq:
+            self._close_segment()
 
     def _note(self, note: Note) -> None:
         try:

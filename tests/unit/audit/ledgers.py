@@ -19,6 +19,7 @@ from shieldx_runtime.credits.export_format import (
     Link,
     Note,
     Record,
+    Segment,
     chain_hash,
     chains_digest,
     encode,
@@ -50,6 +51,13 @@ class Writer:
 
     def __post_init__(self) -> None:
         self.records.append(Header(FORMAT, ORIGIN))
+
+    def segment(self, chain: int, *links: list[str]) -> None:
+        """Links as the sealer takes them."""
+        seq = self.ends.get(chain, (0, b""))[0]
+        self.records.append(Segment(chain, seq + 1, seq + len(links), sum(map(len, links))))
+        for entries in links:
+            self.link(chain, entries)
 
     def link(self, chain: int, entries: list[str]) -> None:
         seq, before = self.ends.get(chain, (0, bytes(32)))
@@ -86,12 +94,21 @@ def made(seed: int = 1, links: int = 24, *, change: Callable[[int, str], str] = 
     """A ledger of three writers, sealed now and then. `change` rewrites entries by their index."""
     dice = random.Random(seed)  # noqa: S311 - repeatable on purpose
     writer = Writer()
-    for number in range(links):
-        first = writer.tree.size
-        texts = [change(n, entry_text(n)) for n in range(first, first + dice.randint(1, 4))]
-        writer.link(dice.choice([0, 1, 2, 9]), texts)
-        if number % 5 == 4:
+    number = 0
+
+    def texts() -> list[str]:
+        nonlocal number
+        start, number = number, number + dice.randint(1, 4)
+        return [change(n, entry_text(n)) for n in range(start, number)]
+
+    for round_ in range(links // 6):
+        for chain in sorted(dice.sample([0, 1, 2, 9], dice.randint(1, 3))):
+            writer.segment(chain, *[texts() for _ in range(dice.randint(1, 3))])
+        if round_ % 2:
             writer.checkpoint()
+    # not sealed yet
+    for chain in (1, 9):
+        writer.link(chain, texts())
     return writer
 
 

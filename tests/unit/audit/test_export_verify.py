@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from shieldx_runtime.core.checkpoint import Signer, Verifier
-from shieldx_runtime.credits.export_format import MAX_LINE_BYTES, Entry, Header, Link, Note, encode
+from shieldx_runtime.credits.export_format import MAX_LINE_BYTES, Entry, Header, Link, Note, Segment, encode
 from shieldx_runtime.credits.export_verify import BadExportError, verify
 from tests.unit.audit.ledgers import (
     VERIFIER,
@@ -40,7 +40,7 @@ def test_a_whole_export_verifies_and_tells_what_it_holds() -> None:
     report = check(writer.bytes())
     assert report.entries == writer.tree.size
     assert report.root == writer.tree.root().hex()
-    assert (report.chains, report.checkpoints) == (len(writer.ends), 4)
+    assert (report.chains, report.checkpoints) == (len(writer.ends), writer.checkpoints)
     assert report.sealed < report.entries
 
 
@@ -50,7 +50,7 @@ def test_an_empty_ledger_verifies() -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_one_flipped_byte_names_its_line(seed: int) -> None:
-    """Everywhere but in the header, whose origin shows in the first checkpoint, and a link's count of entries."""
+    """Everywhere but in the header, whose origin shows in the first checkpoint, and in counts of what follows."""
     content = made(seed).bytes()
     lines = content.splitlines(keepends=True)
     roll = dice(seed)
@@ -60,9 +60,9 @@ def test_one_flipped_byte_names_its_line(seed: int) -> None:
         wrong = bytearray(content)
         wrong[place] ^= 1 << roll.randrange(8)
         found = refused(bytes(wrong))
-        count_of_a_link = lines[line - 1].startswith(b'{"type":"link"') and found.line > line
+        counts = lines[line - 1].startswith((b'{"type":"link"', b'{"type":"segment"')) and found.line > line
         ended_line = content[place : place + 1] == b"\n"
-        assert found.line == line or (count_of_a_link and "missing" in found.problem) or ended_line, found
+        assert found.line == line or counts or ended_line, found
 
 
 def test_a_flipped_byte_in_the_header_is_found() -> None:
@@ -147,6 +147,40 @@ def test_a_deleted_tail_names_the_first_entry_that_is_gone(seed: int) -> None:
     found = refused(kept.bytes())
     assert found.index == kept.tree.size
     assert f"entry {kept.tree.size} is missing" in found.problem
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_end_of_a_chain_that_was_sealed_is_named_though_its_head_was_set_back(seed: int) -> None:
+    """Links, entries and head are gone; what the sealer noted of its work is still there."""
+    writer, roll = made(seed), dice(seed)
+    last_note = max(n for n, record in enumerate(writer.records) if isinstance(record, Note))
+    links = {n: r for n, r in enumerate(writer.records[:last_note]) if isinstance(r, Link)}
+    at, first = roll.choice(sorted(links.items()))
+    kept, skip, ends, size = [], 0, {}, 0
+    for record in writer.records:
+        if isinstance(record, Link):
+            skip = record.leaves if record.chain == first.chain and record.seq >= first.seq else 0
+            if not skip:
+                ends[record.chain] = (record.seq, bytes.fromhex(record.hash))
+        if isinstance(record, Entry | Link) and (skip or record is first):
+            skip -= isinstance(record, Entry)
+            continue
+        kept.append(record)
+        size += isinstance(record, Entry)
+    found = refused(finished(kept, size, writer.checkpoints, ends))
+    assert found.index == sum(isinstance(record, Entry) for record in writer.records[:at])
+    assert f"chain {first.chain} link {first.seq} is missing" in found.problem
+
+
+def test_links_that_were_not_sealed_together_are_not_taken_for_it() -> None:
+    writer = Writer()
+    writer.records.append(Segment(1, 1, 1, 1))
+    writer.link(2, [entry_text(1)])
+    assert "chain 2 link 1 is not one of those that were sealed here" in refused(writer.bytes()).problem
+    writer = Writer()
+    writer.records.append(Segment(1, 1, 1, 2))
+    writer.link(1, [entry_text(1)])
+    assert "2 entries were sealed here, 1 are here" in refused(writer.bytes()).problem
 
 
 @pytest.mark.parametrize("seed", SEEDS)
