@@ -100,7 +100,8 @@ class _Fields(Model):
     syntax: Syntax | None = Field(
         default=None,
         description="Of type signature: how pattern is read. literal: these very characters. regex: an expression "
-        "in the dialect of RE2, whose matching takes linear time; lookaround and backreferences are refused.",
+        "in the dialect of RE2, whose matching takes linear time; lookaround and backreferences are refused. "
+        "Unset: literal.",
     )
     networks: list[Cidr] | None = Field(
         default=None,
@@ -117,13 +118,14 @@ class _Fields(Model):
         "those beyond match.",
     )
     window_seconds: int | None = Field(
-        default=None, ge=1, le=86_400, description="Of type rate_limiting: length of the sliding window."
+        default=None, ge=1, le=86_400, description="Of type rate_limiting: length of the sliding window. Unset: 60."
     )
     threshold: float | None = Field(
         default=None,
         ge=-1_000_000,
         le=1_000_000,
-        description="Of type anomaly_detection: the score from which on a sample is taken for an attack.",
+        description="Of type anomaly_detection: the score, in bits a byte such as 5.5, from which on a sample is taken "
+        "for an attack.",
     )
     injections: list[Injection] | None = Field(
         default=None,
