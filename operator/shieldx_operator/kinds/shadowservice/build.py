@@ -124,6 +124,7 @@ def policy_of_store(v: View, store: Store) -> Obj:
         ingress=[ingress(peers, store.port)],
     )
     made["spec"]["policyTypes"] = ["Ingress"]
+    made["spec"].pop("egress", None)
     return made
 
 
