@@ -44,10 +44,15 @@ def policy(
     ingress: Sequence[Rule] = (),
     egress: Sequence[Rule] = (),
 ) -> Obj:
-    """Selects pods and closes both directions but for the rules given; none at all is a default deny."""
-    spec: Obj = {"podSelector": {"matchLabels": selector}, "policyTypes": ["Ingress", "Egress"]}
-    if ingress:
-        spec["ingress"] = list(ingress)
-    if egress:
-        spec["egress"] = list(egress)
+    """Selects pods and closes both directions but for the rules given; none at all is a default deny.
+
+    An empty list is written, too: what is left unsaid belongs to whoever says it, and a rule that somebody adds to a
+    closed direction would open it for good.
+    """
+    spec: Obj = {
+        "podSelector": {"matchLabels": selector},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": list(ingress),
+        "egress": list(egress),
+    }
     return obj(NETWORK_POLICY, metadata, spec=spec)

@@ -6,7 +6,7 @@ as they decide whether a write is needed:
 - an object is satisfied by more fields than it names (the server's defaults, other managers' fields);
 - a list with keys (containers by name) is matched by key and may hold others' elements;
 - every other list is atomic: same length, each element satisfied in its place;
-- a selector is atomic: equal, not contained;
+- a selector is atomic: equal, not contained; so are a NetworkPolicy's rules, where one field more opens the door;
 - quantities are compared by value, and only where quantities stand.
 
 Where these rules are wrong about some field the cost is a call that changes nothing, never a missed repair: what is
@@ -46,6 +46,10 @@ _LIST_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
 where they stand: see `_keys_of`."""
 
 _SETS: Final = frozenset({"finalizers"})
+
+_RULES: Final = frozenset({"ingress", "egress"})
+"""Of a NetworkPolicy: `namespaceSelector` or `endPort` beside what is asked for lets more in, and no default is ever
+added to a rule that names its protocol."""
 
 _OMITTED_WHEN_EMPTY: Final = frozenset(
     {
@@ -120,6 +124,10 @@ def _compare_maps(desired: Mapping[str, Any], live: Any, path: _Path, kind: str,
 def _compare_lists(desired: Sequence[Any], live: Any, path: _Path, kind: str, found: list[str]) -> None:
     if not isinstance(live, list):
         found.append(_text(path))
+        return
+    if kind == "NetworkPolicy" and path[-1] in _RULES:
+        if list(desired) != live:
+            found.append(_text(path))
         return
     if path[-1] in _SETS:
         if not all(item in live for item in desired):

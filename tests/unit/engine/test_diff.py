@@ -78,6 +78,17 @@ PEER = {"from": [{"podSelector": {"matchLabels": {"a": "b"}}}], "ports": [{"port
         pytest.param([PEER], [{**PEER, "ports": [*PEER["ports"], {"port": 22}]}], id="a port was added"),
         pytest.param([PEER], [{"ports": PEER["ports"], "from": [{"podSelector": {}}]}], id="the selector was emptied"),
         pytest.param([PEER], [], id="the rule was removed"),
+        pytest.param([], [{}], id="a closed direction was opened"),
+        pytest.param(
+            [PEER],
+            [{**PEER, "from": [{**PEER["from"][0], "namespaceSelector": {}}]}],
+            id="the same label in any namespace was let in",
+        ),
+        pytest.param(
+            [PEER],
+            [{**PEER, "ports": [{**PEER["ports"][0], "endPort": 9090}]}],
+            id="a port became a range",
+        ),
         pytest.param(
             [{"from": [{"podSelector": {"matchLabels": {"a": "b"}}, "namespaceSelector": {}}]}],
             [{"from": [{"podSelector": {"matchLabels": {"a": "b"}}}]}],
