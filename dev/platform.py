@@ -97,7 +97,8 @@ def install_chart(*settings: str) -> None:
     run(
         *("python3", "-m", "dev.tools", "helm", "upgrade", "--install", RELEASE, "charts/shieldx-platform"),
         *("--kubeconfig", kubeconfig(), "--namespace", SYSTEM_NAMESPACE, "--create-namespace"),
-        *("--wait", "--timeout", "3m"),
+        # tests apply CRDs by themselves before there is a release: without this, Helm refuses what it did not make
+        *("--take-ownership", "--wait", "--timeout", "3m"),
         *(part for value in values for part in ("--set", value)),
         timeout_s=900,  # the first use builds helm
     )

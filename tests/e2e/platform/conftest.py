@@ -1,0 +1,143 @@
+"""One running platform for all modules here: a service of two pods with a tenant, and the pods that call it."""
+
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pykube
+import pytest
+import requests
+
+from shieldx_operator.engine.types import Ref
+from tests.e2e.platform.clients import Client
+from tests.e2e.platform.world import (
+    CLIENT_LABELS,
+    NAMESPACES,
+    SERVICES,
+    TENANTS,
+    Obj,
+    World,
+)
+
+PREFIX = "shieldx-e2e-platform"
+SERVICE, TENANT = "credits", "org-1"
+BOUGHT = 1_000_000
+_FIGURES: list[str] = []
+
+SPEC: Obj = {
+    # two small pods, so that there is a budget to keep and a rollout to live through
+    "profile": "Development",
+    "version": "0.1.0",
+    "autoscaling": {"minReplicas": 2, "maxReplicas": 3},
+    "disruption": {"minAvailable": 1},
+    "network": {"allowFrom": [{"podSelector": {"matchLabels": CLIENT_LABELS}}]},
+    "database": {"managed": {}},
+    "cache": {"managed": {}},
+}
+
+
+def tenant_spec(service: str = SERVICE, **key: object) -> Obj:
+    scopes = ["consume", "read", "purchase"]
+    return {"serviceRef": {"name": service}, "key": {"scopes": scopes, "rotation": "1", **key}}
+
+
+def make_namespace(world: World) -> None:
+    """A namespace whose pods must be restricted."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted", "shieldx.io/e2e": "platform"}
+    world.apply(Ref(NAMESPACES, "", world.namespace), metadata={"labels": labels})
+
+
+@pytest.fixture(scope="session")
+def world(installed: str) -> Iterator[World]:
+    """An own namespace. What an earlier run left, because it was killed, goes first."""
+    client = pykube.HTTPClient(pykube.KubeConfig.from_file(installed), timeout=20)
+    made = World(client, f"{PREFIX}-{secrets.token_hex(3)}")
+    for left in made.all(NAMESPACES, "shieldx.io/e2e=platform"):
+        made.delete(Ref(NAMESPACES, "", left["metadata"]["name"]))
+    make_namespace(made)
+    yield made
+    for own in made.all(NAMESPACES, "shieldx.io/e2e=platform"):
+        made.delete(Ref(NAMESPACES, "", own["metadata"]["name"]))
+    _FIGURES.extend(made.figures)
+
+
+@dataclass
+class Running:
+    """The service and its tenant, Ready."""
+
+    world: World
+    client: Client
+    stranger: Client
+
+    @property
+    def ref(self) -> Ref:
+        return self.world.ref(SERVICES, SERVICE)
+
+    @property
+    def tenant(self) -> Ref:
+        return self.world.ref(TENANTS, TENANT)
+
+    @property
+    def key(self) -> str:
+        return self.world.secret(f"{TENANT}-credits-key", "api-key")
+
+    def ready(self) -> Obj:
+        return self.world.wait_ready(self.ref)
+
+    def balance(self) -> int:
+        answer = self.client.call(self.key, "GET", f"/credits/balance/{TENANT}")
+        assert answer["status"] == requests.codes.ok, answer
+        return int(answer["body"]["balance"])
+
+    def ledger(self) -> dict[str, list[str]]:
+        """Transactions of consumes by idempotency key, as the database has them."""
+        statement = "SELECT idempotency_key, transaction_id FROM credits.ledger WHERE kind = 'consume'"
+        rows = self.world.sql(SERVICE, statement)
+        found: dict[str, list[str]] = {}
+        for key, transaction in rows:
+            found.setdefault(key, []).append(transaction)
+        return found
+
+
+@pytest.fixture(scope="session")
+def _running(world: World) -> Running:
+    client = Client(world, "client", SERVICE).start(CLIENT_LABELS)
+    stranger = Client(world, "stranger", SERVICE).start({"shieldx.io/credits-client": "false"})
+    client.wait()
+    stranger.wait()
+    made = Running(world, client, stranger)
+    start_s = time.monotonic()
+    world.apply(made.ref, spec=SPEC)
+    world.apply(made.tenant, spec=tenant_spec())
+    world.wait_ready(made.ref)
+    world.tell(f"CreditsService with two pods: Ready {time.monotonic() - start_s:.1f} s after apply")
+    world.wait_ready(made.tenant)
+    world.tell(f"Tenant: Ready {time.monotonic() - start_s:.1f} s after apply of both")
+    bought = client.call(
+        made.key,
+        *("POST", "/credits/purchase"),
+        {"tenant_id": TENANT, "amount": BOUGHT, "idempotency_key": "00000000-0000-4000-8000-000000000001"},
+    )
+    assert bought["status"] == requests.codes.ok, bought
+    return made
+
+
+@pytest.fixture
+def running(_running: Running) -> Iterator[Running]:
+    """The service, Ready, with the spec that all tests start from. What a test changed in it is taken back."""
+    _running.ready()
+    yield _running
+    live = _running.world.get(_running.ref)["spec"]
+    if live != SPEC:
+        _running.world.apply(_running.ref, spec=SPEC)
+        fields = set(live) - set(SPEC)
+        if fields:
+            _running.world.change(_running.ref, {"spec": dict.fromkeys(fields)})
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _FIGURES:
+        terminalreporter.section("the running platform, measured")
+        for figure in _FIGURES:
+            terminalreporter.line(figure)
