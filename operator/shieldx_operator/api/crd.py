@@ -4,9 +4,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from shieldx_contract import API_GROUP, LABEL_PART_OF, PART_OF
-from shieldx_operator.api import defaults, rules
+from shieldx_operator.api import backupdefaults, backuprules, defaults, rules
+from shieldx_operator.api.backup import BackupSpec, BackupStatus
+from shieldx_operator.api.backuppolicy import BackupPolicySpec, BackupPolicyStatus
 from shieldx_operator.api.base import Model
 from shieldx_operator.api.creditsservice import CreditsServiceSpec, CreditsServiceStatus
+from shieldx_operator.api.restore import RestoreSpec, RestoreStatus
 from shieldx_operator.api.rules import Rule
 from shieldx_operator.api.schema import Schema, add_defaults, add_rules, structural
 from shieldx_operator.api.shadowevaluation import ShadowEvaluationSpec, ShadowEvaluationStatus
@@ -151,7 +154,72 @@ SHADOW_EVALUATION: Final = CustomResource(
     selectable=(".status.question",),
 )
 
-ALL: Final = (CREDITS_SERVICE, TENANT, SHADOW_SERVICE, SHADOW_EVALUATION)
+BACKUP_POLICY: Final = CustomResource(
+    kind="BackupPolicy",
+    plural="backuppolicies",
+    short_names=("bp",),
+    meaning="What of a credits service is copied where, when, kept how long, and how it is proved.",
+    spec=BackupPolicySpec,
+    status=BackupPolicyStatus,
+    rules=backuprules.BACKUP_POLICY_RULES,
+    columns=(
+        Column("Last success", ".status.lastSuccess", "Time since the newest copy of the database.", "date"),
+        Column("Last verified", ".status.lastVerified", "Time since such a copy was last found whole.", "date"),
+        Column("RPO", ".status.rpo", "Measured: what a restore would have lost."),
+        Column("RTO", ".status.rto", "Measured: how long a restore took."),
+        _READY,
+        _REASON,
+        Column("Next", ".status.nextSchedule", "When the next copy is due.", always=False),
+        Column("Running", ".status.running", "What runs now.", always=False),
+        _MESSAGE,
+    ),
+    defaults={"": backupdefaults.BACKUP_POLICY},
+)
+
+BACKUP: Final = CustomResource(
+    kind="Backup",
+    plural="backups",
+    short_names=(),
+    meaning="One copy of the database or of the cache of a credits service.",
+    spec=BackupSpec,
+    status=BackupStatus,
+    rules=backuprules.BACKUP_RULES,
+    columns=(
+        Column("Stream", ".status.stream", "What is copied."),
+        Column("Phase", ".status.phase", "Pending, Running, Succeeded or Failed."),
+        Column("Taken", ".status.takenAt", "Time since the moment whose state it holds.", "date"),
+        Column("Verified", ".status.verifiedAt", "Time since it was read back and found whole.", "date"),
+        Column("Size", ".status.size", "Size as it is stored."),
+        _REASON,
+        Column("ID", ".status.backupID", "Id of the stored copy.", always=False),
+        _AGE,
+        _MESSAGE,
+    ),
+    defaults={"": backupdefaults.BACKUP},
+)
+
+RESTORE: Final = CustomResource(
+    kind="Restore",
+    plural="restores",
+    short_names=(),
+    meaning="One restore of the database of a credits service, in its place or into a new service.",
+    spec=RestoreSpec,
+    status=RestoreStatus,
+    rules=backuprules.RESTORE_RULES,
+    columns=(
+        Column("Target", ".spec.target.name", "The credits service that is restored."),
+        Column("Mode", ".spec.target.mode", "In its place, or into a new service."),
+        Column("Phase", ".status.phase", "Pending, Stopping, Restoring, RollingBack, Succeeded or Failed."),
+        Column("Restored to", ".status.replayedTo", "The moment whose state the service has now."),
+        Column("Seconds", ".status.durationSeconds", "How long the restore with its proof took.", "number"),
+        _REASON,
+        _AGE,
+        _MESSAGE,
+    ),
+    defaults={"": backupdefaults.RESTORE},
+)
+
+ALL: Final = (CREDITS_SERVICE, TENANT, SHADOW_SERVICE, SHADOW_EVALUATION, BACKUP_POLICY, BACKUP, RESTORE)
 
 
 def schema(resource: CustomResource) -> Schema:

@@ -22,6 +22,9 @@ PLURALS = {
     "Tenant": "tenants",
     "ShadowService": "shadowservices",
     "ShadowEvaluation": "shadowevaluations",
+    "BackupPolicy": "backuppolicies",
+    "Backup": "backups",
+    "Restore": "restores",
 }
 DRY_RUN = {"dryRun": "All", "fieldValidation": "Strict"}
 TIMEOUT_S = 10

@@ -72,6 +72,9 @@ def test_every_default_is_told_where_its_field_is_described(resource: CustomReso
         "Tenant": ("key.overlapSeconds", "Default: 3600."),
         "ShadowService": ("autoscaling.minReplicas", "Default: 2; in profile Development: 1."),
         "ShadowEvaluation": ("deadlineSeconds", "Default: 3600."),
+        "BackupPolicy": ("retention.auditDays", "Default: 365."),
+        "Backup": ("stream", "Default: database."),
+        "Restore": ("scratchSize", "Default: 10Gi."),
     }[resource.kind]
     assert described[f"spec.{field}"]["description"].endswith(sentence)
 
