@@ -1,4 +1,4 @@
-"""What is told of a service: a condition for each component, and Ready as the first of them that is not true."""
+"""What is told of a service: a condition for each component, and Ready as the most telling of those not true."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,14 +47,18 @@ def suspended() -> list[Condition]:
 
 
 def overall(parts: Sequence[Component], results: Results, available: str) -> list[Condition]:
-    """Ready, Reconciling and Stalled: the first thing that is not true speaks for the whole."""
+    """Ready, Reconciling and Stalled: the first thing that needs a person speaks for the whole.
+
+    Else the first that is not true; one that is unknown, because it waits for another, comes last.
+    """
     failure = next(iter(results.failures), None)
     if failure is not None:
         message = f"{failure.where}: {failure.message}"
         return summary("False", failure.reason, message, needs_person=not failure.retryable)
-    first = next((p for p in parts if p.status != "True"), None)
-    if first is None:
+    amiss = [p for p in parts if p.status != "True"]
+    if not amiss:
         return summary("True", "Available", available)
+    first = min(amiss, key=lambda p: (not p.needs_person, p.status == "Unknown"))
     return summary("False", first.reason, first.message, needs_person=first.needs_person)
 
 
