@@ -9,6 +9,8 @@ from dev.images.recipes import PYTHON_VERSION, ROOT, Image, code, project_files,
 from dev.localkube.process import StepError, run
 
 INSTALL_TIMEOUT_S = 900
+SOURCES_ONLY = ("libinjection-python",)
+"""Dependencies that publish no wheels; they are compiled here, by this machine's C compiler and Python."""
 
 
 def prepare(image: Image, folder: Path) -> None:
@@ -55,6 +57,7 @@ def install_dependencies(target: Path) -> None:
         run(
             [
                 *(uv, "pip", "install", "--quiet", "--require-hashes", "--only-binary=:all:", "--no-deps"),
+                *(f"--no-binary={name}" for name in SOURCES_ONLY),
                 *(f"--python-version={PYTHON_VERSION}", f"--python-platform={os.uname().machine}-manylinux_2_28"),
                 *(f"--target={target}", f"--requirement={requirements}", "--link-mode=copy"),
             ],

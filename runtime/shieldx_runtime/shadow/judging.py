@@ -1,0 +1,259 @@
+"""Judging a chunk: what one process does with the records of one chunk, and the counts that come of it."""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from heapq import nsmallest
+from typing import Any, Final
+
+from shieldx_runtime.shadow.draw import shard_of, ticket, trains
+from shieldx_runtime.shadow.parse import parse
+from shieldx_runtime.shadow.records import Chunk, records
+from shieldx_runtime.shadow.rules import Anomaly, Rule
+from shieldx_runtime.shadow.samples import Sample, SampleError, sample
+from shieldx_runtime.shadow.surprise import Bigrams, Surprise
+from shieldx_verdict import Counts, Matrix, Pairs
+from shieldx_verdict.counts import SCORE_BINS, bounded
+
+MAX_MISTAKES: Final = 50
+"""False positives, and as many false negatives, that are kept for a person to read."""
+MAX_SHOWN_CHARS: Final = 500
+SCORE_STEP: Final = 0.25
+"""Width of a bin of scores, in bits a byte; the last bin holds all above."""
+_EDGES: Final = [place * SCORE_STEP for place in range(SCORE_BINS)]
+ERRORS: Final = "errors"
+ATTACKS: Final = "attacks"
+BENIGN: Final = "benign"
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """A sample on which the rule and the label differ. `payload` is cut at `MAX_SHOWN_CHARS` characters."""
+
+    line: int
+    attack: bool
+    group: str
+    payload: str
+
+
+Mistakes = dict[str, list[tuple[int, Mistake]]]
+"""By `false_positives` and `false_negatives`: tickets and mistakes, those with the smallest tickets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a process needs to judge: the documents of the rules, and how records are chosen. It is sent to each."""
+
+    rule: Mapping[str, Any]
+    baseline: Mapping[str, Any] | None
+    seed: int
+    shard: int
+    shards: int
+    batch_size: int
+    thresholds: Mapping[str, int] | None = None
+    model: Bigrams | None = None
+
+
+@dataclass(slots=True)
+class Part:
+    """What came of a chunk; parts add up."""
+
+    counts: Counts = field(default_factory=Counts)
+    mistakes: Mistakes = field(default_factory=dict)
+
+    def add(self, other: "Part") -> None:
+        self.counts += other.counts
+        for kind, found in other.mistakes.items():
+            together = [*self.mistakes.get(kind, []), *found]
+            self.mistakes[kind] = nsmallest(MAX_MISTAKES, together, key=lambda entry: (entry[0], entry[1].line))
+
+
+class Judge:
+    """Both rules, compiled, and the counting. One for each process; not for several threads."""
+
+    def __init__(self, question: Question) -> None:
+        self._question = question
+        self._rule = parse(question.rule, "rule")
+        self._live = None if question.baseline is None else parse(question.baseline, "baseline")
+        every = [part for rule in self._rules() for part in rule.parts()]
+        self.with_client = any(part.needs_client for part in every)
+        self.with_time = any(part.needs_time for part in every)
+        models = [part for part in every if isinstance(part, Anomaly)]
+        self.learns = bool(models)
+        self.has_state = self.with_time
+        if question.model is not None:
+            surprise = Surprise(question.model)
+            for part in models:
+                part.model = surprise
+
+    def _rules(self) -> list[Rule]:
+        return [self._rule] if self._live is None else [self._rule, self._live]
+
+    def strata(self, chunk: Chunk) -> dict[str, list[int]]:
+        """The tickets of a chunk's records by stratum."""
+        found: dict[str, list[int]] = {}
+        seed = self._question.seed
+        for line, record in records(chunk):
+            if self.learns and trains(seed, line):
+                continue
+            seen = self._sample(record)
+            stratum = ERRORS if isinstance(seen, str) else _stratum(seen)
+            found.setdefault(stratum, []).append(ticket(seed, line))
+        return found
+
+    def learned(self, chunk: Chunk) -> dict[int, int]:
+        """What a chunk's benign records of the training part teach."""
+        bigrams = Bigrams()
+        seed = self._question.seed
+        samples = (self._sample(record) for line, record in records(chunk) if trains(seed, line))
+        bigrams.learn(seen.payload for seen in samples if not isinstance(seen, str) and not seen.attack)
+        return bigrams.found()
+
+    def judge(self, chunk: Chunk) -> Part:
+        """The counts of this shard's records in a chunk."""
+        tally = _Tally(with_live=self._live is not None)
+        batch: list[tuple[int, Sample]] = []
+        # a rule with state must see every sample, one after the other, also those of other shards
+        limit = 1 if self.has_state else self._question.batch_size
+        for line, seen, counted in self._chosen(chunk):
+            if isinstance(seen, str):
+                tally.errors[seen] += counted
+                continue
+            batch.append((line, seen))
+            if len(batch) >= limit:
+                self._decide(batch, tally, counted=counted)
+                batch = []
+        if batch:
+            self._decide(batch, tally, counted=True)
+        return tally.part(self._question.seed)
+
+    def _chosen(self, chunk: Chunk) -> Iterator[tuple[int, Sample | str, bool]]:
+        """Line, sample or error, and whether it counts: it is of this shard, drawn, and not trained on."""
+        question = self._question
+        seed, shard, shards, thresholds = question.seed, question.shard, question.shards, question.thresholds
+        for line, record in records(chunk):
+            counted = (shards == 1 or shard_of(line, shards) == shard) and not (self.learns and trains(seed, line))
+            if not counted and not self.has_state:
+                continue
+            seen = self._sample(record)
+            if counted and thresholds is not None:
+                stratum = ERRORS if isinstance(seen, str) else _stratum(seen)
+                counted = ticket(seed, line) <= thresholds.get(stratum, -1)
+            if counted or self.has_state:
+                yield line, seen, counted
+
+    def _sample(self, record: Mapping[str, Any] | str) -> Sample | str:
+        if isinstance(record, str):
+            return record
+        try:
+            return sample(record, with_client=self.with_client, with_time=self.with_time)
+        except SampleError as error:
+            return str(error)
+
+    def _decide(self, batch: list[tuple[int, Sample]], tally: "_Tally", *, counted: bool) -> None:
+        samples = [seen for _, seen in batch]
+        try:
+            votes = self._rule.decide(samples)
+            live = None if self._live is None else self._live.decide(samples)
+        except SampleError as error:  # of a rule with state, whose batches hold one sample
+            tally.errors[str(error)] += counted
+            return
+        if not counted:
+            return
+        tally.count(batch, votes, live)
+        if isinstance(self._rule, Anomaly):
+            for seen in samples:
+                tally.scores[bisect_right(_EDGES, self._rule.score(seen)) - 1, seen.attack] += 1
+
+
+def _stratum(seen: Sample) -> str:
+    return ATTACKS if seen.attack else BENIGN
+
+
+class _Tally:
+    """Counting, in the plainest form: a counter of what happened to whom."""
+
+    def __init__(self, *, with_live: bool) -> None:
+        self.errors: Counter[str] = Counter()
+        self.scores: Counter[tuple[int, bool]] = Counter()
+        self._seen: Counter[tuple[bool, bool, str]] = Counter()
+        self._live: Counter[tuple[bool, bool, bool]] = Counter()
+        self._with_live = with_live
+        self._mistakes: list[tuple[int, Sample]] = []
+
+    def count(self, batch: list[tuple[int, Sample]], votes: list[bool], live: list[bool] | None) -> None:
+        for (line, seen), vote in zip(batch, votes, strict=True):
+            attack = seen.attack
+            self._seen[attack, vote, seen.group] += 1
+            if vote is not attack:
+                self._mistakes.append((line, seen))
+        if live is not None:
+            for (_, seen), vote, other in zip(batch, votes, live, strict=True):
+                self._live[seen.attack, vote, other] += 1
+
+    def part(self, seed: int) -> Part:
+        """All of it as a part."""
+        groups: dict[bool, dict[str, list[int]]] = {True: {}, False: {}}
+        for (attack, vote, group), number in self._seen.items():
+            groups[attack].setdefault(group, [0, 0])[0 if vote else 1] += number
+        counts = Counts(
+            matrix=self._matrix(),
+            errors={name: number for name, number in self.errors.items() if number},
+            attack_types=bounded({name: (pair[0], pair[1]) for name, pair in groups[True].items()}),
+            benign_groups=bounded({name: (pair[0], pair[1]) for name, pair in groups[False].items()}),
+            live=self._live_matrix(),
+            pairs=self._pairs(),
+            scores=self._bins(),
+        )
+        return Part(counts, self._kept(seed))
+
+    def _matrix(self) -> Matrix:
+        summed: Counter[tuple[bool, bool]] = Counter()
+        for (attack, vote, _), number in self._seen.items():
+            summed[attack, vote] += number
+        return _matrix(summed)
+
+    def _live_matrix(self) -> Matrix | None:
+        if not self._with_live:
+            return None
+        summed: Counter[tuple[bool, bool]] = Counter()
+        for (attack, _, other), number in self._live.items():
+            summed[attack, other] += number
+        return _matrix(summed)
+
+    def _pairs(self) -> Pairs | None:
+        if not self._with_live:
+            return None
+        summed: Counter[tuple[bool, bool]] = Counter()
+        for (attack, vote, other), number in self._live.items():
+            summed[vote is attack, other is attack] += number
+        return Pairs(summed[True, True], summed[True, False], summed[False, True], summed[False, False])
+
+    def _bins(self) -> dict[float, tuple[int, int]]:
+        places = {place for place, _ in self.scores}
+        return {_EDGES[place]: (self.scores[place, True], self.scores[place, False]) for place in sorted(places)}
+
+    def _kept(self, seed: int) -> Mistakes:
+        kept: Mistakes = {}
+        for kind, attack in (("false_positives", False), ("false_negatives", True)):
+            of_kind = ((ticket(seed, line), line, seen) for line, seen in self._mistakes if seen.attack is attack)
+            kept[kind] = [
+                (number, Mistake(line, seen.attack, seen.group, _shown(seen.payload)))
+                for number, line, seen in nsmallest(MAX_MISTAKES, of_kind, key=lambda entry: entry[:2])
+            ]
+        return kept
+
+
+def _matrix(summed: Mapping[tuple[bool, bool], int]) -> Matrix:
+    """By whether it is an attack and whether the rule matches."""
+    return Matrix(
+        tp=summed.get((True, True), 0),
+        fp=summed.get((False, True), 0),
+        tn=summed.get((False, False), 0),
+        fn=summed.get((True, False), 0),
+    )
+
+
+def _shown(payload: bytes) -> str:
+    return payload[: 4 * MAX_SHOWN_CHARS].decode("utf-8", "replace")[:MAX_SHOWN_CHARS]

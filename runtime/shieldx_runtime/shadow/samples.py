@@ -1,0 +1,136 @@
+"""One labelled sample, out of the fields that a record has. Whatever cannot be judged is an error with a reason."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from typing import Any, Final
+
+import msgspec
+
+ATTACK: Final = frozenset({"attack", "anom", "1", "true"})
+BENIGN: Final = frozenset({"benign", "norm", "0", "false"})
+REQUEST_PARTS: Final = ("method", "path", "query", "headers", "body")
+MAX_PAYLOAD_BYTES: Final = 16 * 2**20
+MAX_NAME_CHARS: Final = 64
+
+# why a record is outside of the confusion matrix; the names are those of `errorsByReason`
+UNREADABLE: Final = "unreadable"
+TOO_LONG: Final = "too_long"
+NOT_UTF8: Final = "not_utf8"
+NO_PAYLOAD: Final = "no_payload"
+NO_LABEL: Final = "no_label"
+NO_CLIENT: Final = "no_client_ip"
+NO_TIME: Final = "no_timestamp"
+OUT_OF_ORDER: Final = "out_of_order"
+
+
+class SampleError(ValueError):
+    """A record is no sample; the text is one of the reasons above."""
+
+
+class Sample(msgspec.Struct, frozen=True, gc=False):
+    """A sample. `payload` is UTF-8, `client` an address as a number of 128 bits, `time_s` seconds since 1970."""
+
+    payload: bytes
+    attack: bool
+    group: str
+    client: int | None = None
+    time_s: float | None = None
+
+
+def sample(record: Mapping[str, Any], *, with_client: bool, with_time: bool) -> Sample:
+    """The sample that a record holds.
+
+    `group` is the attack type of an attack, else what a benign sample is grouped by: its `group`, its path or where
+    its label came from. Ids are not looked at: two records with the same id are two samples.
+
+    Raises:
+        SampleError: see the reasons above.
+    """
+    payload = _payload(record)
+    attack = _label(record.get("label"))
+    return Sample(
+        payload=payload,
+        attack=attack,
+        group=_group(record, attack),
+        client=_client(record.get("client_ip")) if with_client else None,
+        time_s=_time_s(record.get("timestamp")) if with_time else None,
+    )
+
+
+def _payload(record: Mapping[str, Any]) -> bytes:
+    payload = record.get("payload")
+    if payload is None:
+        parts = [record[part] for part in REQUEST_PARTS if record.get(part) is not None]
+        if not parts:
+            raise SampleError(NO_PAYLOAD)
+        payload = "\n".join(map(_text, parts))
+    elif not isinstance(payload, str):
+        raise SampleError(NO_PAYLOAD)
+    try:
+        encoded = payload.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        raise SampleError(NOT_UTF8) from None
+    if len(encoded) > MAX_PAYLOAD_BYTES:
+        raise SampleError(TOO_LONG)
+    return encoded
+
+
+def _text(part: Any) -> str:
+    if isinstance(part, Mapping):
+        return "\n".join(f"{name}: {value}" for name, value in part.items())
+    return str(part)
+
+
+def _label(value: Any) -> bool:
+    text = value if isinstance(value, str) else str(value).lower() if isinstance(value, bool | int) else ""
+    if text in ATTACK or text.lower() in ATTACK:
+        return True
+    if text in BENIGN or text.lower() in BENIGN:
+        return False
+    raise SampleError(NO_LABEL)
+
+
+def _group(record: Mapping[str, Any], attack: bool) -> str:
+    if attack:
+        name = record.get("attack_type")
+    else:
+        name = record.get("group") or record.get("path") or record.get("label_source")
+    return str(name)[:MAX_NAME_CHARS] if name else "(unnamed)"
+
+
+def _client(value: Any) -> int:
+    try:
+        address = ip_address(value if isinstance(value, str) else "")
+    except ValueError:
+        raise SampleError(NO_CLIENT) from None
+    return numbered(address)
+
+
+def numbered(address: Any) -> int:
+    """An address of either version as a number of 128 bits: version 4 where version 6 maps it."""
+    return int(address) if address.version == 6 else 0xFFFF_0000_0000 + int(address)  # noqa: PLR2004 - a version
+
+
+def _time_s(value: Any) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = float(value)
+    elif isinstance(value, str):
+        seconds = _parsed_time_s(value)
+    else:
+        raise SampleError(NO_TIME)
+    if not -62_135_596_800 <= seconds <= 253_402_300_799:  # noqa: PLR2004 - the years 1 to 9999
+        raise SampleError(NO_TIME)
+    return seconds
+
+
+def _parsed_time_s(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise SampleError(NO_TIME) from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
