@@ -65,6 +65,10 @@ test-e2e: venv cluster ## The operator, the chart and the platform on a real clu
 bench-operator: venv ## 5,000 objects on the real API server, beside a plain kopf operator
 	$(RUN) python -m bench.operator
 
+.PHONY: bench-credits
+bench-credits: venv ## The ledger beside pgbench and a naive route (needs wrk; ARGS=--short takes half a minute)
+	$(RUN) python -m bench.credits $(ARGS)
+
 ##@ Work on it
 .PHONY: generate
 generate: venv ## CRDs, the chart's parts, deploy/, reference pages and the OpenAPI document, out of the types

@@ -90,6 +90,7 @@ class Authenticator:
         self._admin = Principal(f"bootstrap-{key_id_of(admin_key)}", None, frozenset(Scope))
         self._lookup = lookup
         self._cache: OrderedDict[str, tuple[float, StoredKey]] = OrderedDict()
+        self._known: dict[bytes, tuple[float, Principal, StoredKey | None]] = {}
 
     async def authenticate(self, header: str | None) -> Principal:
         """The principal of an Authorization header's value.
@@ -106,29 +107,51 @@ class Authenticator:
             raise _refusal("this is no API key: set Authorization: Bearer sxk_<id>_<secret>", "invalid_request")
         presented = hash_key(self._pepper, key.strip())
         if hmac.compare_digest(presented, self._admin_hash):
+            self._remember(header, self._admin, None, time.monotonic() + _CACHE_TTL_S)
             return self._admin
-        stored = await self._find(key_id)
+        until, stored = await self._find(key_id)
         known = stored.key_hash if stored else b"\0" * len(presented)
         if not hmac.compare_digest(presented, known) or stored is None or stored.revoked or _expired(stored):
             raise _refusal("the key is unknown, revoked or expired: use another one", "invalid_token")
-        return Principal(stored.key_id, stored.tenant_id, stored.scopes)
+        principal = Principal(stored.key_id, stored.tenant_id, stored.scopes)
+        self._remember(header, principal, stored, until)
+        return principal
+
+    def known(self, header: str) -> Principal | None:
+        """The principal of a header that was found valid within the last `_CACHE_TTL_S`; None: authenticate it.
+
+        Keys themselves are not kept: a header is known by its digest.
+        """
+        entry = self._known.get(hashlib.sha256(header.encode("latin-1")).digest())
+        if entry is None or time.monotonic() >= entry[0]:
+            return None
+        stored = entry[2]
+        return None if stored is not None and _expired(stored) else entry[1]
 
     def forget(self, key_id: str) -> None:
         """Drops what is cached of a key that has just changed."""
         self._cache.pop(key_id, None)
+        for digest in [d for d, (_, principal, _) in self._known.items() if principal.key_id == key_id]:
+            del self._known[digest]
 
-    async def _find(self, key_id: str) -> StoredKey | None:
+    def _remember(self, header: str, principal: Principal, stored: StoredKey | None, until: float) -> None:
+        if len(self._known) >= _CACHE_ENTRIES:
+            self._known.clear()
+        self._known[hashlib.sha256(header.encode("latin-1")).digest()] = (until, principal, stored)
+
+    async def _find(self, key_id: str) -> tuple[float, StoredKey | None]:
+        """What is stored of a key, and until when that may be believed."""
         now = time.monotonic()
         cached = self._cache.get(key_id)
         if cached and now - cached[0] < _CACHE_TTL_S:
-            return cached[1]
+            return cached[0] + _CACHE_TTL_S, cached[1]
         stored = await self._lookup(key_id)
         if stored:
             self._cache[key_id] = (now, stored)
             self._cache.move_to_end(key_id)
             if len(self._cache) > _CACHE_ENTRIES:
                 self._cache.popitem(last=False)
-        return stored
+        return now + _CACHE_TTL_S, stored
 
 
 def _expired(key: StoredKey) -> bool:

@@ -36,11 +36,11 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _server(app: ASGIApp, grace_s: int) -> _Server:
+def _server(app: ASGIApp, grace_s: int, protocol: type[asyncio.Protocol]) -> _Server:
     return _Server(
         uvicorn.Config(
             app,
-            http=BoundedProtocol,
+            http=protocol,
             ws="none",
             lifespan="off",
             interface="asgi3",
@@ -78,14 +78,15 @@ async def serve(  # noqa: PLR0913 - two servers and how they end
     health_socket: socket.socket,
     drain_delay_s: float,
     request_timeout_s: float,
+    api_protocol: type[asyncio.Protocol] = BoundedProtocol,
 ) -> None:
     """Serves until SIGTERM or SIGINT. Returns when every accepted request has been answered."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    api_server = _server(api, int(request_timeout_s) + _GRACE_S)
-    health_server = _server(health_app, 1)
+    api_server = _server(api, int(request_timeout_s) + _GRACE_S, api_protocol)
+    health_server = _server(health_app, 1, BoundedProtocol)
     health_task = asyncio.create_task(health_server.serve(sockets=[health_socket]))
     api_task = asyncio.create_task(api_server.serve(sockets=[api_socket]))
     stopped = asyncio.create_task(stop.wait())

@@ -13,8 +13,9 @@ from shieldx_runtime.core import log
 from shieldx_runtime.core.auth import Authenticator
 from shieldx_runtime.core.cache import Cache
 from shieldx_runtime.core.database import Database, target_of
-from shieldx_runtime.core.edge import Edge
+from shieldx_runtime.core.edge import Admission, Edge
 from shieldx_runtime.core.faults import DatabaseUnavailableError, Target
+from shieldx_runtime.core.front import behind
 from shieldx_runtime.core.health import Check, Health, build_app
 from shieldx_runtime.core.metrics import Metrics
 from shieldx_runtime.core.migrations import Migration, schema_problem
@@ -22,6 +23,7 @@ from shieldx_runtime.core.server import listen, serve
 from shieldx_runtime.core.settings import ServeSettings
 from shieldx_runtime.credits.balances import L1_TTL_S, BalanceCache, Floors, Local
 from shieldx_runtime.credits.batcher import Batcher
+from shieldx_runtime.credits.front import CreditsFront
 from shieldx_runtime.credits.ledger_routes import BATCH_PATH
 from shieldx_runtime.credits.model import Consume, Result
 from shieldx_runtime.credits.repository import Repository, migrations
@@ -65,9 +67,10 @@ class _Process:
             _namespace(target_of(settings.database.uri_file)),
             self.metrics,
         )
+        self.admission = Admission()
         self.health = Health(_checks(self.control, self.cache, migrations()))
 
-    def service(self) -> CreditsService:
+    def open(self) -> tuple[CreditsService, CreditsFront]:
         """To be called in the loop that will serve."""
         batcher = Batcher(
             self._decide,
@@ -75,7 +78,7 @@ class _Process:
             timeout_s=self.settings.database.request_timeout_s,
             max_lanes=max(1, self.settings.database.pool_max_size - 1),
         )
-        return CreditsService(
+        service = CreditsService(
             repository=self.repository,
             batcher=batcher,
             balances=self.balances,
@@ -83,6 +86,15 @@ class _Process:
             metrics=self.metrics,
             pepper=self.settings.pepper,
         )
+        front = CreditsFront(
+            batcher=batcher,
+            local=self.balances.local,
+            authenticator=self.authenticator,
+            admission=self.admission,
+            metrics=self.metrics,
+            draining=lambda: self.health.stopping,
+        )
+        return service, front
 
     async def _decide(self, wishes: Sequence[Consume], wait: bool) -> list[Result]:
         return await (self.repository if wait else self.consumes).consume(wishes, wait)
@@ -95,6 +107,7 @@ class _Process:
             metrics=self.metrics,
             request_timeout_s=self.settings.database.request_timeout_s,
             draining=lambda: self.health.stopping,
+            admission=self.admission,
             large_bodies={BATCH_PATH: _MAX_BATCH_BYTES},
         )
 
@@ -112,7 +125,7 @@ async def run(settings: ServeSettings) -> None:
         SettingsError: the cache's URI is of no use.
     """
     process = _Process(settings)
-    service = process.service()
+    service, front = process.open()
     with (
         listen(settings.http_host, settings.http_port) as api_socket,
         listen(settings.http_host, settings.health_port) as health_socket,
@@ -133,6 +146,7 @@ async def run(settings: ServeSettings) -> None:
                 health_socket=health_socket,
                 drain_delay_s=settings.drain_delay_s,
                 request_timeout_s=settings.database.request_timeout_s,
+                api_protocol=behind(front),
             )
         finally:
             for task in background:

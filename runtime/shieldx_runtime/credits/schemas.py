@@ -20,6 +20,7 @@ from shieldx_runtime.core.auth import Scope
 from shieldx_runtime.credits.model import DEFAULT_PRIORITY, MAX_AMOUNT
 
 MAX_BATCH_ITEMS: Final = 1000
+MAX_TEXT: Final = 512
 MAX_HOLD_S: Final = 30 * 24 * 3600
 MAX_PAGE: Final = 200
 EXAMPLE_KEY_ID: Final = "0123456789abcdef"
@@ -52,7 +53,7 @@ def _identifier(value: object) -> object:
 TenantId: TypeAlias = Annotated[str, StringConstraints(pattern=f"^{TENANT_ID_PATTERN}$")]
 KeyId: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 Amount: TypeAlias = Annotated[int, Field(ge=1, le=MAX_AMOUNT, description="Credits, a whole number.")]
-Text: TypeAlias = Annotated[str, StringConstraints(max_length=512, pattern=r"^[^\x00]*$")]
+Text: TypeAlias = Annotated[str, StringConstraints(max_length=MAX_TEXT, pattern=r"^[^\x00]*$")]
 Label: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00]*$")]
 Moment: TypeAlias = Annotated[datetime | None, BeforeValidator(_time)]
 Identifier: TypeAlias = Annotated[uuid.UUID, BeforeValidator(_identifier)]
@@ -78,9 +79,14 @@ _BatchItem: TypeAlias = Annotated[
 ]
 
 
+def is_idempotency_key(text: str) -> bool:
+    """Whether it is a UUID of version 4 in its usual form."""
+    return _UUID4.fullmatch(text) is not None
+
+
 def parse_idempotency_key(value: object) -> uuid.UUID | None:
-    """The key, or None where `value` is no UUID of version 4 in its usual form."""
-    return uuid.UUID(value) if isinstance(value, str) and _UUID4.fullmatch(value) else None
+    """The key, or None where `value` is none."""
+    return uuid.UUID(value) if isinstance(value, str) and is_idempotency_key(value) else None
 
 
 class _Body(BaseModel):
@@ -301,8 +307,7 @@ class ReservationAnswer(BaseModel):
     balance: int
     available: int = Field(description="What may be consumed beside the hold.")
     expires_at: datetime = Field(
-        description="When the hold is released by itself. Never later than the first of the grants that it holds: "
-        "then earlier than asked for."
+        description="When the hold is released by itself: never later than the first of the grants that it holds."
     )
 
 
