@@ -1,4 +1,4 @@
-"""One JSON object a line on standard output, for structlog and for libraries alike."""
+"""One JSON object a line, on standard output unless that carries an outcome, for structlog and for libraries alike."""
 
 import logging
 import logging.config
@@ -13,8 +13,8 @@ _SHARED: tuple[structlog.typing.Processor, ...] = (
 )
 
 
-def configure(level: str) -> None:
-    """Sends every log line through one formatter. `level` is one of `settings.LOG_LEVELS`."""
+def configure(level: str, *, stream: str = "stdout") -> None:
+    """Sends every log line through one formatter. `level`: one of `settings.LOG_LEVELS`; `stream`: stdout or stderr."""
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -41,9 +41,9 @@ def configure(level: str) -> None:
             "disable_existing_loggers": False,
             "formatters": {"json": formatter},
             "handlers": {
-                "stdout": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": "json"}
+                "output": {"class": "logging.StreamHandler", "stream": f"ext://sys.{stream}", "formatter": "json"}
             },
-            "root": {"handlers": ["stdout"], "level": level.upper()},
+            "root": {"handlers": ["output"], "level": level.upper()},
             "loggers": {
                 # a line for each connection and start-up step says nothing that our own lines do not
                 "uvicorn": {"level": "WARNING"},
