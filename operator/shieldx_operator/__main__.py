@@ -82,7 +82,7 @@ def plan(
     Exit code: 0 nothing differs (always with --offline), 2 something does, 1 an error.
     """
     registered = kinds(_settings())
-    documents = [_placed(d, namespace) for d in _documents(file)]
+    documents, others = _sorted([_placed(d, namespace) for d in _documents(file)], registered)
     try:
         changes = asyncio.run(_changes(documents, registered, Cluster(kubeconfig, context), offline=offline))
     except ApiError as error:
@@ -91,7 +91,7 @@ def plan(
         raise _fail(f"{stall.reason}: {stall.message}") from None
     except ConfigException as error:
         raise _fail(f"no usable credentials for a cluster (or use --offline): {error}") from None
-    _print(changes, with_objects=objects, with_diff=not offline)
+    _print(changes, others, with_objects=objects, with_diff=not offline)
     raise typer.Exit(EXIT_SAME if offline or not any(c.differs for c in changes) else EXIT_DIFFERENT)
 
 
@@ -120,27 +120,43 @@ def _placed(document: Obj, namespace: str) -> Obj:
     return {**document, "metadata": {"namespace": namespace, **metadata}}
 
 
+def _type(document: Obj) -> tuple[str, str]:
+    return str(document.get("apiVersion")), str(document.get("kind"))
+
+
+def _by_type(registered: tuple[Kind, ...]) -> dict[tuple[str, str], Kind]:
+    return {(k.resource.api_version, k.resource.kind): k for k in registered}
+
+
+def _sorted(documents: list[Obj], registered: tuple[Kind, ...]) -> tuple[list[Obj], list[Obj]]:
+    """What this operator keeps, and what only comes along in the file: a ConfigMap that one of them reads."""
+    by_type = _by_type(registered)
+    ours = [d for d in documents if _type(d) in by_type]
+    others = [d for d in documents if _type(d) not in by_type]
+    if others and not ours:
+        version, kind = _type(others[0])
+        known = ", ".join(f"{kind} ({version})" for version, kind in sorted(by_type))
+        raise _fail(f"{kind} ({version}) is not a kind of this operator; known are {known}")
+    return ours, others
+
+
 async def _changes(
     documents: list[Obj], registered: tuple[Kind, ...], cluster: Cluster, *, offline: bool
 ) -> list[Change]:
-    by_type = {(k.resource.api_version, k.resource.kind): k for k in registered}
+    by_type = _by_type(registered)
     found: list[Change] = []
     api = None if offline else await cluster.client()
     client = None if api is None else Client(api, Metrics())
     try:
         for document in documents:
-            key = (str(document.get("apiVersion")), str(document.get("kind")))
-            if key not in by_type:
-                known = ", ".join(f"{kind} ({version})" for version, kind in sorted(by_type))
-                raise _fail(f"{key[1]} ({key[0]}) is not a kind of this operator; known are {known}")
-            found += await preview(by_type[key], document, client, datetime.now(UTC))
+            found += await preview(by_type[_type(document)], document, client, datetime.now(UTC))
     finally:
         if api is not None:
             await api.close()  # type: ignore[no-untyped-call]
     return found
 
 
-def _print(changes: list[Change], *, with_objects: bool, with_diff: bool) -> None:
+def _print(changes: list[Change], others: list[Obj], *, with_objects: bool, with_diff: bool) -> None:
     if with_objects:
         for change in changes:
             if change.after is not None:
@@ -156,6 +172,8 @@ def _print(changes: list[Change], *, with_objects: bool, with_diff: bool) -> Non
     for change in changes:
         note = f": {change.note}" if change.note else ""
         typer.echo(f"# {_MARKS[change.action]} {change.action} {change.ref}{note}")
+    for document in others:
+        typer.echo(f"# . left out {document['kind']} {document['metadata']['name']}: not a kind of this operator")
 
 
 if __name__ == "__main__":

@@ -89,12 +89,17 @@ def creation_finding(workload: Obj | None, events: Sequence[Obj]) -> Finding | N
     """Why no pod could even be created: the workload's own condition, or the newest warning about it."""
     for condition in (workload or {}).get("status", {}).get("conditions", ()):
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
-            return Finding("PodsRefused", _short(condition.get("message", "")), needs_person=True)
+            return _refused(condition.get("message", ""))
     refused = [e for e in events if e.get("type") == "Warning" and e.get("reason") == "FailedCreate"]
     if not refused:
         return None
     newest = max(refused, key=lambda e: str(e.get("lastTimestamp") or e.get("eventTime") or ""))
-    return Finding("PodsRefused", _short(newest.get("message", "")), needs_person=True)
+    return _refused(newest.get("message", ""))
+
+
+def _refused(said: str) -> Finding:
+    remedy = "raise the quota or change the policy of the namespace that refuses its pods, or ask for less in the spec"
+    return Finding("PodsRefused", f"{_short(said)}; {remedy}", needs_person=True)
 
 
 def workload_finding(workload: Obj | None, pods: Iterable[Obj], events: Sequence[Obj]) -> Finding | None:

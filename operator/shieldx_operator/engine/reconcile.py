@@ -8,7 +8,7 @@ docs/decisions/0005-inventory-and-pruning.md.
 import asyncio
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import PurePath
@@ -123,6 +123,8 @@ class Reconciler:
         results, inventory, let_go = await self._make_true(look, seen, plan, live)
         if let_go and seen.deleting:
             return Outcome("changed")
+        # a workload that was just changed must not be told of as it was before: it has yet to roll out
+        seen = replace(seen, objects={**seen.objects, **results.live})
         status = look.kind.status(seen, plan, results)
         told = conditions.completed(status.conditions, results.failures)
         changed = await self._tell(look, told, status.fields, inventory)
@@ -189,7 +191,7 @@ class Reconciler:
         let_go = plan.finalizer is False and not failures
         if let_go:
             await self._set_finalizer(look, present=False)
-        return Results(failures, applied.changed, responses), inventory, let_go
+        return Results(failures, applied.changed, responses, applied.live), inventory, let_go
 
     async def _call_all(
         self, plan: Plan, seen: Observation, applied: Applied, responses: dict[str, tuple[int, Obj]]

@@ -149,11 +149,15 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What came of a plan. `responses` holds an HttpCall's status and JSON body by its name."""
+    """What came of a plan.
+
+    `responses` holds an HttpCall's status and JSON body by its name, `live` what was applied as it is afterwards.
+    """
 
     failures: Sequence[Failure] = ()
     changed: Sequence[Ref] = ()
     responses: Mapping[str, tuple[int, Obj]] = field(default_factory=dict)
+    live: Mapping[Ref, Obj] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,4 +210,6 @@ class Kind(Protocol):
 
     def plan(self, seen: Observation) -> Plan: ...
 
-    def status(self, seen: Observation, plan: Plan, results: Results) -> Status: ...
+    def status(self, seen: Observation, plan: Plan, results: Results) -> Status:
+        """`seen` holds what was applied as it is afterwards, and the rest as it was observed."""
+        ...

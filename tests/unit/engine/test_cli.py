@@ -29,6 +29,15 @@ def test_an_object_of_no_kind_of_ours_is_named_with_those_that_are(tmp_path: Pat
     assert "Pod (v1) is not a kind of this operator; known are CreditsService" in done.stderr
 
 
+def test_what_only_comes_along_in_the_file_is_left_out_by_name(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: along}}\n---\n{EXAMPLE.read_text()}")
+    done = RUN.invoke(app, ["plan", str(file), "--offline"])
+    assert done.exit_code == 0
+    assert "# + create Service default/" in done.stdout
+    assert "# . left out ConfigMap along" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [("a: [", "is not YAML"), ("a: b", "every document must be an object with metadata.name")],
