@@ -4,12 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from shieldx_operator.engine.types import Ref
-from shieldx_operator.kinds.shadowservice import RESOURCE as SHADOW_SERVICES
+from tests.e2e.operator import shadow
 from tests.e2e.operator import site as sites
-from tests.e2e.operator.life import Life, condition
+from tests.e2e.operator.life import Life
 from tests.e2e.operator.release import Release
-from tests.e2e.operator.site import Site, until
+from tests.e2e.operator.site import Site
 
 _FIGURES: list[str] = []
 
@@ -22,43 +21,52 @@ def site() -> Iterator[Site]:
 
 
 @pytest.fixture(scope="session")
-def _one_release(site: Site) -> Release:
-    """Installed anew where the cluster was there before: its metrics and its log then tell of this run alone."""
+def any_release(site: Site) -> Release:
+    """The release as the test before left it.
+
+    At first none: where the cluster was there before, what an earlier run left is removed, so that metrics and log
+    tell of this run alone.
+    """
     made = Release(site)
     made.remove_all_traces()
     return made
 
 
 @pytest.fixture
-def release(_one_release: Release) -> Release:
+def release(any_release: Release) -> Release:
     """The operator as most tests need it: for the whole cluster, two pods."""
-    _one_release.ensure()
-    return _one_release
+    any_release.ensure()
+    return any_release
 
 
 @pytest.fixture(scope="session")
-def standing(site: Site, _one_release: Release) -> Life:
-    """A service with a tenant that is there all the time: what befalls the operator must not befall it."""
-    _one_release.ensure()
+def _begun(site: Site, any_release: Release) -> Life:
+    any_release.ensure()
     life = Life(site, "shieldx-e2e-operator-standing")
-    life.create()
-    assert life.buy("00000000-0000-4000-8000-000000000001")[0] == 200
+    life.begin()
     return life
 
 
 @pytest.fixture(scope="session")
-def calm(site: Site, _one_release: Release, standing: Life) -> Life:  # noqa: ARG001 - what stands must be there before
+def standing(_begun: Life) -> Life:
+    """A service with a tenant that is there all the time: what befalls the operator must not befall it."""
+    _begun.settle("created")
+    assert _begun.buy("00000000-0000-4000-8000-000000000001")[0] == 200
+    return _begun
+
+
+@pytest.fixture(scope="session")
+def calm(site: Site, any_release: Release, _begun: Life) -> Life:
     """A whole life that nothing disturbs."""
-    _one_release.ensure()
+    any_release.ensure()
     life = Life(site, "shieldx-e2e-operator-calm")
     life.create()
-    lonely = Ref(SHADOW_SERVICES, life.namespace, "lonely")
-    site.apply(lonely, spec={"profile": "Development", "creditsRef": {"name": "nobody"}})
-    until("a service without what it needs is told of", lambda: condition(site.there(lonely)), 30)
-    site.delete(lonely)
+    shadow.ask_for_a_service(site, life.namespace)
+    shadow.ask_two_questions(site, life.namespace)
     assert life.buy("00000000-0000-4000-8000-000000000002")[0] == 200
     life.update()
     life.delete()
+    life.told = any_release.told(life.namespace)
     return life
 
 

@@ -2,15 +2,18 @@
 
 import base64
 import json
+import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-from shieldx_operator.blocks.resources import DEPLOYMENT, POD, SECRET
+from shieldx_operator.blocks.resources import POD, SECRET
 from shieldx_operator.engine.types import Obj, Ref
 from shieldx_operator.kinds.creditsservice import RESOURCE as SERVICES
 from shieldx_operator.kinds.tenant import RESOURCE as TENANTS
 from tests.e2e.operator import compare
+from tests.e2e.operator.release import Told
 from tests.e2e.operator.site import Site, until
 
 SERVICE, TENANT = "credits", "org-1"
@@ -19,7 +22,10 @@ NEWER = "0.1.1-e2e"
 """The same image under another tag: what changes is what the object asks for."""
 IMAGE = "ghcr.io/shieldx/platform"
 READY_TIMEOUT_S = 120
+STILL_S = 1.5
 BOUGHT = 1000
+
+Disturb = Callable[[str], AbstractContextManager[None]]
 
 _CALL = """
 import json, sys, urllib.error, urllib.request
@@ -90,14 +96,16 @@ def secret_values(site: Site, ref: Ref) -> dict[str, str]:
 
 @dataclass
 class Life:
-    """The life in one namespace. `disturb` is called right after each change, with its name."""
+    """The life in one namespace. `disturb` is entered right before each change, with its name."""
 
     site: Site
     namespace: str
-    disturb: Callable[[str], None] = lambda _: None
+    disturb: Disturb = lambda _: nullcontext()
     snapshots: dict[str, compare.Snapshot] = field(default_factory=dict)
     orphans: dict[str, set[str]] = field(default_factory=dict)
     """What is in the namespace or in an inventory, and not in both, by stage."""
+    told: Told | None = None
+    """What the operator told of it, taken at its end."""
     secrets: set[str] = field(default_factory=set)
     """Every value that was ever generated for it."""
 
@@ -113,18 +121,20 @@ class Life:
     def key_secret(self) -> Ref:
         return Ref(SECRET, self.namespace, f"{TENANT}-credits-key")
 
-    def create(self) -> None:
+    def begin(self) -> None:
+        """Ask for both, and wait for neither."""
         self.site.namespace(self.namespace)
         self.site.apply(self.service, spec=service_spec())
         self.site.apply(self.tenant, spec=tenant_spec("1"))
-        self.disturb("create")
-        self._settle("created")
+
+    def create(self) -> None:
+        with self.disturb("create"):
+            self.begin()
+        self.settle("created")
 
     def update(self) -> None:
         """A newer version, no budget any more, a cache that somebody else runs, another key for the tenant."""
-        self.site.node(
-            *("ctr", "--namespace=k8s.io", "images", "tag", "--force", f"{IMAGE}:{VERSION}", f"{IMAGE}:{NEWER}")
-        )
+        self.site.tag_image(f"{IMAGE}:{VERSION}", f"{IMAGE}:{NEWER}")
         uri = f"redis://:{'x' * 20}@nobody.{self.namespace}.svc:6379/0"
         external = Ref(SECRET, self.namespace, "shared-cache")
         self.site.apply(external, data={"uri": base64.b64encode(uri.encode()).decode()})
@@ -134,35 +144,41 @@ class Life:
             settings={"logLevel": "debug"},
             cache={"external": {"secretRef": {"name": external.name}}},
         )
-        self.site.apply(self.service, spec=changed)
-        self.site.apply(self.tenant, spec=tenant_spec("2"))
-        self.disturb("update")
+        with self.disturb("update"):
+            self.site.apply(self.service, spec=changed)
+            self.site.apply(self.tenant, spec=tenant_spec("2"))
         rotated = lambda: (self.site.there(self.tenant)["status"].get("key") or {}).get("rotation") == "2"  # noqa: E731
         until("the tenant's key is the new one", rotated, READY_TIMEOUT_S)
         previous = lambda: "previousID" not in self.site.there(self.tenant)["status"]["key"]  # noqa: E731
         until("the old key is revoked", previous, READY_TIMEOUT_S)
-        self._settle("updated")
+        self.settle("updated")
 
     def delete(self) -> None:
         """The tenant first, so that there is still a service that hears of it."""
-        for ref in (self.tenant, self.service):
-            self.site.delete(ref)
-            self.disturb("delete")
-            until(f"{ref} is gone", lambda ref=ref: self.site.get(ref) is None, READY_TIMEOUT_S)
+        for ref, change in ((self.tenant, "delete the tenant"), (self.service, "delete the service")):
+            with self.disturb(change):
+                self.site.delete(ref)
+            self.site.until_gone(ref, READY_TIMEOUT_S)
         pods = lambda: not self.site.list(POD, self.namespace)  # noqa: E731
         until("its pods are gone", pods, READY_TIMEOUT_S)
         until("what it owned is gone", lambda: not compare.owned(self.site, self.namespace), READY_TIMEOUT_S)
         self.snapshots["deleted"] = compare.snapshot(self.site, self.namespace)
 
-    def _settle(self, stage: str) -> None:
+    def settle(self, stage: str) -> None:
+        """Wait until all is as it was asked for, and remember how that looks."""
         wait_ready(self.site, self.service)
         wait_ready(self.site, self.tenant)
         running = lambda: len(self.site.list(POD, self.namespace, "app.kubernetes.io/component=api")) == 2  # noqa: E731
         until("the old pods are gone", running, READY_TIMEOUT_S)
         for secret in self.site.list(SECRET, self.namespace):
             self.secrets |= compare.guarded(secret)
-        self.snapshots[stage] = compare.snapshot(self.site, self.namespace)
+        self.snapshots[stage] = until("nothing moves any more", self._still, READY_TIMEOUT_S)
         self.orphans[stage] = compare.orphans(self.site, self.namespace)
+
+    def _still(self) -> compare.Snapshot | None:
+        before = compare.snapshot(self.site, self.namespace)
+        time.sleep(STILL_S)
+        return before if compare.snapshot(self.site, self.namespace) == before else None
 
     # --- as a client of the API
 
@@ -184,5 +200,12 @@ class Life:
         assert status == 200, answer
         return int(answer["balance"])
 
-    def deployment(self) -> Ref:
-        return Ref(DEPLOYMENT, self.namespace, SERVICE)
+    def pods(self) -> dict[str, tuple[str, int]]:
+        """Each pod's uid, and how often its containers were started again."""
+        return {
+            p["metadata"]["name"]: (
+                p["metadata"]["uid"],
+                sum(s["restartCount"] for s in p["status"].get("containerStatuses", ())),
+            )
+            for p in self.site.list(POD, self.namespace)
+        }

@@ -3,6 +3,8 @@
 import json
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +12,7 @@ import yaml
 
 from dev import platform
 from shieldx_contract import MANAGED_BY
-from shieldx_operator.blocks.resources import POD
+from shieldx_operator.blocks.resources import EVENT, POD
 from shieldx_operator.engine.lease import LEASES
 from shieldx_operator.engine.types import Obj, Ref
 from shieldx_operator.kinds.creditsservice import RESOURCE as SERVICES
@@ -24,6 +26,7 @@ SYSTEM = f"{PREFIX}system"
 CHART = "charts/shieldx-platform"
 SELECTOR = f"app.kubernetes.io/name={MANAGED_BY}"
 READY_TIMEOUT_S = 90
+REPLICAS = 2
 _SAMPLE = re.compile(r"^(\w+?)(?:\{(.*)\})? (\S+)$")
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
@@ -35,6 +38,19 @@ class Sample:
     name: str
     labels: dict[str, str]
     value: float
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the operator has told in and around one namespace."""
+
+    metrics: list[Sample]
+    """Its calls to the API server."""
+    watched: set[str]
+    logs: list[str]
+    events: list[Obj]
+    pods: list[Obj]
+    """Of the whole cluster."""
 
 
 @dataclass
@@ -63,7 +79,7 @@ class Release:
             stdin=yaml.safe_dump(merged),
         )
         self._values = values
-        until("only pods of the new revision are left", lambda: self._settled(values.get("replicas", 2)), 60)
+        until("only pods of the new revision are left", lambda: self._settled(values.get("replicas", REPLICAS)), 60)
         self.leader()
 
     def uninstall(self) -> None:
@@ -116,6 +132,19 @@ class Release:
 
         return until("a pod holds the lease and leads", leading, timeout_s)
 
+    def with_standby(self) -> str:
+        """The name of the pod that leads, once another is ready to take over.
+
+        A pod whose container has ended is replaced: the kubelet's patience with one that was killed again and again
+        is not what these tests measure.
+        """
+        for pod in self.site.list(POD, self.namespace, SELECTOR):
+            states = pod["status"].get("containerStatuses", ())
+            if any(s["restartCount"] for s in states) and not any(s["ready"] for s in states):
+                self.site.delete(Ref(POD, self.namespace, pod["metadata"]["name"]))
+        until("another is ready to take over", lambda: len(self.pods()) >= REPLICAS, READY_TIMEOUT_S)
+        return self.leader()
+
     def leading(self) -> list[str]:
         """The pods whose metrics say that they lead."""
         names = [p["metadata"]["name"] for p in self.pods()]
@@ -144,6 +173,17 @@ class Release:
                 lines += answer.text.splitlines() if answer.ok else []
         return lines
 
+    def told(self, namespace: str) -> Told:
+        names = [p["metadata"]["name"] for p in self.pods()]
+        watches = [s for n in names for s in self.metrics(n, "shieldx_operator_watch_healthy")]
+        return Told(
+            metrics=[s for n in names for s in self.metrics(n, "shieldx_operator_api_calls_total")],
+            watched={s.labels["resource"] for s in watches if s.value == 1},
+            logs=self.logs(),
+            events=self.site.list(EVENT, namespace),
+            pods=self.site.list(POD),
+        )
+
     def wait_idle(self, timeout_s: float = 60) -> None:
         """Until the leader has looked at everything, and has nothing to do for two seconds."""
         leader = self.leader(timeout_s)
@@ -164,21 +204,35 @@ class Release:
 
     # --- what befalls them
 
-    def signal(self, pod: str, name: str) -> float:
-        """Send a signal to the operator in a pod, out of the node; the moment (monotonic seconds) it was sent."""
+    @contextmanager
+    def ended_soon(self, pod: str, signal: str, *, after_s: float = 0.0) -> Iterator["End"]:
+        """Send a signal to the leader out of the node, `after_s` seconds after the body of the `with` began."""
+        holder = self.holder()
+        assert holder.startswith(f"{pod}_"), f"{pod} does not hold the lease, {holder or 'nobody'} does"
         live = self.site.there(Ref(POD, self.namespace, pod))
         container = live["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")
-        self.site.node("ctr", "--namespace=k8s.io", "tasks", "kill", f"--signal={name}", container)
-        return time.monotonic()
+        kill = f"ctr --namespace=k8s.io tasks kill --signal={signal} {container}"
+        end = End(self, holder)
+        with self.site.in_node("sh", "-c", f"echo ready; sleep {after_s:.2f}; {kill}") as sent:
+            yield end
+            sent()
+        end.sent_s = time.monotonic()
 
-    def takeover_s(self, pod: str, signal: str, timeout_s: float = 40) -> float:
-        """Seconds from the leader's end by a signal until another process holds the lease and leads."""
-        before = self.holder()
-        assert before.startswith(f"{pod}_"), f"{pod} does not hold the lease, {before} does"
-        sent_s = self.signal(pod, signal)
-        until("another holds the lease", lambda: self.holder() not in ("", before), timeout_s, every_s=0.1)
-        took_s = time.monotonic() - sent_s
-        self.leader()
+
+@dataclass
+class End:
+    """The end of a process that held the lease."""
+
+    release: Release
+    holder: str
+    sent_s: float = 0.0
+
+    def takeover_s(self, timeout_s: float = 40) -> float:
+        """Seconds from the end until another process holds the lease; waits until it says that it leads."""
+        held = self.release.holder
+        until("another holds the lease", lambda: held() not in ("", self.holder), timeout_s, every_s=0.1)
+        took_s = time.monotonic() - self.sent_s
+        self.release.leader()
         return took_s
 
 

@@ -74,7 +74,7 @@ def front_door(*arguments: str, **options: Any) -> Done:
     return run(sys.executable, "-m", "dev.cluster", *arguments, **options)
 
 
-def until(what: str, holds: Callable[[], Found], timeout_s: float, every_s: float = 0.25) -> Found:
+def until(what: str, holds: Callable[[], Found | None], timeout_s: float, every_s: float = 0.25) -> Found:
     """The first true answer of `holds`."""
     deadline_s = time.monotonic() + timeout_s
     while not (answer := holds()):
@@ -144,6 +144,9 @@ class Site:
         answer = self.call("DELETE", path_of(ref.resource, ref.namespace, ref.name))
         assert answer.status_code in (200, 202, 404), answer.text
 
+    def until_gone(self, ref: Ref, timeout_s: float) -> None:
+        until(f"{ref} is gone", lambda: self.get(ref) is None, timeout_s)
+
     def text(self, path: str) -> str:
         answer = self.call("GET", path)
         assert answer.ok, f"{path}: {answer.status_code} {answer.text[:500]}"
@@ -161,6 +164,25 @@ class Site:
 
     def node(self, *command: str) -> str:
         return front_door("exec-node", *command).out
+
+    def tag_image(self, name: str, other: str) -> None:
+        """Give an image of the node another name."""
+        self.node("ctr", "--namespace=k8s.io", "images", "tag", "--force", name, other)
+
+    @contextmanager
+    def in_node(self, *command: str) -> Iterator[Callable[[], None]]:
+        """A command in the node that says a first line and goes on; what is yielded waits for its end."""
+        started = [sys.executable, "-m", "dev.cluster", "exec-node", *command]
+        with subprocess.Popen(
+            started, cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline(), f"{command} did not start"
+
+            def ended() -> None:
+                assert process.wait(60) == 0, f"{command} ended with {process.returncode}"
+
+            yield ended
 
     def helm(self, *arguments: str, stdin: str = "", timeout_s: float = 900) -> str:  # the first use builds helm
         command = (sys.executable, "-m", "dev.tools", "helm", *arguments, "--kubeconfig", self.kubeconfig)

@@ -1,17 +1,14 @@
 """A calm life from creation to deletion, and all that it must do, and must not leave behind."""
 
 import json
-from dataclasses import dataclass
 
 import pytest
 import yaml
 
 from shieldx_contract import API_GROUP, MANAGED_BY
-from shieldx_operator.blocks.resources import EVENT, POD
-from shieldx_operator.engine.types import Obj
 from tests.e2e.operator import compare
 from tests.e2e.operator.life import SERVICE, TENANT, Life, service_spec, tenant_spec
-from tests.e2e.operator.release import Release, Sample, structured
+from tests.e2e.operator.release import Release, Told, structured
 from tests.e2e.operator.site import ROOT, Site
 
 RULES = yaml.safe_load((ROOT / "charts/shieldx-platform/files/rules.yaml").read_text())
@@ -19,33 +16,11 @@ Permission = tuple[str, str]
 """Resource and verb."""
 
 
-@dataclass
-class Told:
-    """What the life left in the operator's mouth."""
-
-    metrics: list[Sample]
-    watched: set[str]
-    logs: list[str]
-    events: list[Obj]
-    pods: list[Obj]
-
-
 @pytest.fixture(scope="module")
-def told(site: Site, calm: Life, _one_release: Release) -> Told:
+def told(calm: Life) -> Told:
     assert calm.snapshots.keys() == {"created", "updated", "deleted"}
-    names = [p["metadata"]["name"] for p in _one_release.pods()]
-    return Told(
-        metrics=[s for n in names for s in _one_release.metrics(n, "shieldx_operator_api_calls_total")],
-        watched={
-            s.labels["resource"]
-            for n in names
-            for s in _one_release.metrics(n, "shieldx_operator_watch_healthy")
-            if s.value == 1
-        },
-        logs=_one_release.logs(),
-        events=site.list(EVENT, calm.namespace),
-        pods=site.list(POD),
-    )
+    assert calm.told is not None
+    return calm.told
 
 
 def used(told: Told) -> set[Permission]:

@@ -1,0 +1,41 @@
+"""As much of a life of the shadow kinds as shows what the operator must be allowed to do for them; no pod of theirs."""
+
+from shieldx_operator.blocks.resources import CONFIG_MAP, JOB
+from shieldx_operator.engine.types import Obj, Ref
+from shieldx_operator.kinds.shadowevaluation import RESOURCE as EVALUATIONS
+from shieldx_operator.kinds.shadowservice import RESOURCE as SERVICES
+from tests.e2e.operator.life import condition
+from tests.e2e.operator.site import Site, until
+
+TOLD_WITHIN_S = 30
+
+
+def ask_for_a_service(site: Site, namespace: str) -> None:
+    """One that misses the credits service whose keys it would take."""
+    ref = Ref(SERVICES, namespace, "lonely")
+    site.apply(ref, spec={"profile": "Development", "creditsRef": {"name": "nobody"}})
+    until(f"{ref} says what it misses", lambda: condition(site.there(ref)).get("status") == "False", TOLD_WITHIN_S)
+    site.delete(ref)
+
+
+def ask_two_questions(site: Site, namespace: str) -> None:
+    """An evaluation that never starts, and then asks something else: all that was made for it is made again."""
+    site.apply(Ref(CONFIG_MAP, namespace, "samples"), data={"samples.ndjson": "{}"})
+    ref = Ref(EVALUATIONS, namespace, "question")
+    made: list[str] = []
+    for pattern in ("one", "another"):
+        rule = {"id": "r", "type": "signature", "pattern": pattern}
+        data = {"configMap": {"name": "samples", "key": "samples.ndjson"}}
+        site.apply(ref, spec={"rule": rule, "data": data, "shards": 1, "suspend": True})
+        made.append(until(f"a Job for {pattern}", lambda: _only_job(site, namespace, made), TOLD_WITHIN_S))
+    site.delete(ref)
+    for name in made:
+        site.until_gone(Ref(JOB, namespace, name), TOLD_WITHIN_S)
+    site.delete(Ref(CONFIG_MAP, namespace, "samples"))
+
+
+def _only_job(site: Site, namespace: str, before: list[str]) -> str:
+    """The name of the one Job that an evaluation has, once it is none of those before."""
+    jobs: list[Obj] = site.list(JOB, namespace, "app.kubernetes.io/name=shadow-evaluation")
+    names = [job["metadata"]["name"] for job in jobs]
+    return names[0] if len(names) == 1 and names[0] not in before else ""
