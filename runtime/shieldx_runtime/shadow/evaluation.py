@@ -10,6 +10,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -49,6 +50,7 @@ class Evaluation:
     engine: str
 
 
+@cache
 def engine() -> str:
     """Name and version of what judges: results of another engine are other results."""
     return f"shieldx-platform {version('shieldx-platform')}, google-re2 {version('google-re2')}"

@@ -11,7 +11,7 @@ from shieldx_runtime.shadow.draw import shard_of, ticket, trains
 from shieldx_runtime.shadow.parse import parse
 from shieldx_runtime.shadow.records import Chunk, records
 from shieldx_runtime.shadow.rules import Anomaly, Rule
-from shieldx_runtime.shadow.samples import Sample, SampleError, sample
+from shieldx_runtime.shadow.samples import Sample, SampleError, read, sample
 from shieldx_runtime.shadow.surprise import Bigrams, Surprise
 from shieldx_verdict import Counts, Matrix, Pairs
 from shieldx_verdict.counts import SCORE_BINS, bounded
@@ -143,7 +143,9 @@ class Judge:
             if counted or self.has_state:
                 yield line, seen, counted
 
-    def _sample(self, record: Mapping[str, Any] | str) -> Sample | str:
+    def _sample(self, record: bytes | Mapping[str, Any] | str) -> Sample | str:
+        if isinstance(record, bytes):
+            return read(record, with_client=self.with_client, with_time=self.with_time)
         if isinstance(record, str):
             return record
         try:
@@ -183,14 +185,11 @@ class _Tally:
         self._mistakes: list[tuple[int, Sample]] = []
 
     def count(self, batch: list[tuple[int, Sample]], votes: list[bool], live: list[bool] | None) -> None:
-        for (line, seen), vote in zip(batch, votes, strict=True):
-            attack = seen.attack
-            self._seen[attack, vote, seen.group] += 1
-            if vote is not attack:
-                self._mistakes.append((line, seen))
+        attacks = [seen.attack for _, seen in batch]
+        self._seen.update(zip(attacks, votes, [seen.group for _, seen in batch], strict=True))
+        self._mistakes += [entry for entry, vote in zip(batch, votes, strict=True) if vote is not entry[1].attack]
         if live is not None:
-            for (_, seen), vote, other in zip(batch, votes, live, strict=True):
-                self._live[seen.attack, vote, other] += 1
+            self._live.update(zip(attacks, votes, live, strict=True))
 
     def part(self, seed: int) -> Part:
         """All of it as a part."""

@@ -10,16 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import msgspec
-
 from shieldx_runtime.shadow.errors import DataError
 from shieldx_runtime.shadow.samples import MAX_PAYLOAD_BYTES, NOT_UTF8, TOO_LONG, UNREADABLE
 
 CHUNK_BYTES: Final = 1 << 18
 MAX_LINE_BYTES: Final = 2 * MAX_PAYLOAD_BYTES
 """A payload may be twice as long when it is escaped."""
-
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +31,8 @@ class Chunk:
     too_long: tuple[int, ...] = ()
 
 
-Record = tuple[int, Mapping[str, Any] | str]
-"""A record's line, and its fields or the reason why it has none."""
+Record = tuple[int, bytes | Mapping[str, Any] | str]
+"""A record's line, and its JSON, its fields, or the reason why it has none."""
 
 
 def ndjson_chunks(blocks: Iterable[bytes], chunk_bytes: int = CHUNK_BYTES) -> Iterator[Chunk]:
@@ -131,12 +127,8 @@ def records(chunk: Chunk) -> Iterator[Record]:
 
 def _ndjson(data: bytes, line: int) -> Iterator[Record]:
     for number, text in enumerate(data.split(b"\n"), line):
-        if not text or text.isspace():
-            continue
-        try:
-            yield number, _decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            yield number, UNREADABLE
+        if text and not text.isspace():
+            yield number, text
 
 
 def _csv(data: bytes, line: int, fields: tuple[str, ...]) -> Iterator[Record]:

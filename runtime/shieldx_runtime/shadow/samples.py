@@ -10,6 +10,12 @@ import msgspec
 ATTACK: Final = frozenset({"attack", "anom", "1", "true"})
 BENIGN: Final = frozenset({"benign", "norm", "0", "false"})
 REQUEST_PARTS: Final = ("method", "path", "query", "headers", "body")
+_KNOWN: Final[dict[str | int | bool, bool]] = {
+    **dict.fromkeys((*ATTACK, 1), True),
+    **dict.fromkeys((*BENIGN, 0), False),
+}
+"""The common labels as they stand, for the quick way; true and false are 1 and 0 here."""
+UNNAMED: Final = "(unnamed)"
 MAX_PAYLOAD_BYTES: Final = 16 * 2**20
 MAX_NAME_CHARS: Final = 64
 
@@ -58,6 +64,62 @@ def sample(record: Mapping[str, Any], *, with_client: bool, with_time: bool) -> 
     )
 
 
+class _Plain(msgspec.Struct, gc=False):
+    """The fields of nearly every record, as a decoder fills them without a dictionary."""
+
+    payload: str
+    label: str | int | bool
+    attack_type: str | None = None
+    group: str | None = None
+    path: str | None = None
+    label_source: str | None = None
+    client_ip: Any = None
+    timestamp: Any = None
+
+
+_decode_plain: Final = msgspec.json.Decoder(_Plain).decode
+_decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def read(line: bytes, *, with_client: bool, with_time: bool) -> Sample | str:
+    """The sample that a line of NDJSON holds, or the reason why it holds none.
+
+    A line with nothing unusual in it, and that is nearly every one, takes a way of a third of the cost.
+    """
+    try:
+        if not line.isascii():
+            line.decode()  # the decoder skips fields that it does not know, whatever is in them
+        plain = _decode_plain(line)
+        attack = _KNOWN[plain.label]
+        payload = plain.payload.encode()
+        if len(payload) <= MAX_PAYLOAD_BYTES:
+            name = plain.attack_type if attack else plain.group or plain.path or plain.label_source
+            group = name[:MAX_NAME_CHARS] if name else UNNAMED
+            if not with_client and not with_time:
+                return Sample(payload, attack, group)
+            return Sample(
+                payload,
+                attack,
+                group,
+                _client(plain.client_ip) if with_client else None,
+                _time_s(plain.timestamp) if with_time else None,
+            )
+    except (msgspec.DecodeError, UnicodeError, RecursionError, KeyError):
+        pass  # unusual, or wrong: the long way tells which
+    except SampleError as error:
+        return str(error)
+    return _read_unusual(line, with_client=with_client, with_time=with_time)
+
+
+def _read_unusual(line: bytes, *, with_client: bool, with_time: bool) -> Sample | str:
+    try:
+        return sample(_decode(line), with_client=with_client, with_time=with_time)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return UNREADABLE
+    except SampleError as error:
+        return str(error)
+
+
 def _payload(record: Mapping[str, Any]) -> bytes:
     payload = record.get("payload")
     if payload is None:
@@ -96,7 +158,7 @@ def _group(record: Mapping[str, Any], attack: bool) -> str:
         name = record.get("attack_type")
     else:
         name = record.get("group") or record.get("path") or record.get("label_source")
-    return str(name)[:MAX_NAME_CHARS] if name else "(unnamed)"
+    return str(name)[:MAX_NAME_CHARS] if name else UNNAMED
 
 
 def _client(value: Any) -> int:
