@@ -1,6 +1,7 @@
 """One cluster, one release and one standing service for all modules here; each test says which values it needs."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from tests.e2e.operator.life import Life
 from tests.e2e.operator.release import Release
 from tests.e2e.operator.site import Site
 
+TEST_TIMEOUT_S = 180
 _FIGURES: list[str] = []
 
 
@@ -68,6 +70,13 @@ def calm(site: Site, any_release: Release, _begun: Life) -> Life:
     life.delete()
     life.told = any_release.told(life.namespace)
     return life
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test's time is its own: cluster, images and whole lives are made in fixtures, whose waits are all bounded."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.timeout(TEST_TIMEOUT_S, func_only=True))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

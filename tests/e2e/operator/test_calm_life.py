@@ -45,7 +45,8 @@ def test_each_verb_that_is_granted_was_used_and_none_was_missing(told: Told) -> 
     assert refused == []
     assert "forbidden" not in "\n".join(told.logs).lower()
     unused = sorted((granted("watched") | granted("home")) - used(told))
-    assert unused == [], " ".join(f"{verb}:{resource}" for resource, verb in unused)
+    told_how = "no call of this life needed them: grant less, or let the life use them"
+    assert unused == [], f"{told_how}: " + " ".join(f"{verb}:{resource}" for resource, verb in unused)
 
 
 def test_no_secret_value_is_in_logs_events_statuses_or_pods(told: Told, calm: Life) -> None:

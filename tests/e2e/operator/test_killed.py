@@ -60,7 +60,6 @@ def wild(site: Site, calm: Life, any_release: Release, takeovers_s: list[float])
     return life
 
 
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize("stage", ["created", "updated", "deleted"])
 def test_killed_at_random_moments_it_ends_as_if_nothing_had_happened(wild: Life, calm: Life, stage: str) -> None:
     assert compare.difference(calm.snapshots[stage], wild.snapshots[stage]) == []
