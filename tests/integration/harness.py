@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
@@ -74,6 +75,34 @@ class Api:
     def purchase(self, tenant_id: str, amount: Any, key: str | None = None, **more: Any) -> httpx.Response:
         body = {"tenant_id": tenant_id, "amount": amount, "idempotency_key": key or new_id(), **more}
         return self.http.post("/credits/purchase", json=body)
+
+    def refund(self, transaction_id: str, amount: Any, key: str | None = None) -> httpx.Response:
+        body = {"transaction_id": transaction_id, "amount": amount, "idempotency_key": key or new_id()}
+        return self.http.post("/credits/refund", json=body)
+
+    def reserve(self, tenant_id: str, amount: Any, expires_in_s: int = 600, key: str | None = None) -> httpx.Response:
+        body = {"tenant_id": tenant_id, "amount": amount, "expires_in_s": expires_in_s}
+        return self.http.post("/credits/reserve", json={**body, "idempotency_key": key or new_id()})
+
+    def commit(self, reservation_id: str, amount: Any, key: str | None = None) -> httpx.Response:
+        body = {"amount": amount, "idempotency_key": key or new_id()}
+        return self.http.post(f"/credits/reservations/{reservation_id}/commit", json=body)
+
+    def cancel(self, reservation_id: str, key: str | None = None) -> httpx.Response:
+        body = {"idempotency_key": key or new_id()}
+        return self.http.post(f"/credits/reservations/{reservation_id}/cancel", json=body)
+
+    def grants(self, tenant_id: str, **query: Any) -> list[dict[str, Any]]:
+        answer = self.http.get(f"/credits/grants/{tenant_id}", params=query)
+        assert answer.status_code == 200, answer.text
+        lots: list[dict[str, Any]] = answer.json()["grants"]
+        return lots
+
+    def entries(self, tenant_id: str, **query: Any) -> list[dict[str, Any]]:
+        answer = self.http.get(f"/credits/transactions/{tenant_id}", params=query)
+        assert answer.status_code == 200, answer.text
+        found: list[dict[str, Any]] = answer.json()["transactions"]
+        return found
 
     def balance(self, tenant_id: str, **headers: str) -> httpx.Response:
         return self.http.get(f"/credits/balance/{tenant_id}", headers=headers)
@@ -170,6 +199,26 @@ async def with_connection(uri: str, use: "Callable[[asyncpg.Connection[asyncpg.R
         return await use(connection)
     finally:
         await connection.close()
+
+
+def in_time(**ahead: float) -> str:
+    """A time that lies ahead, as the API takes it."""
+    return (datetime.now(UTC) + timedelta(**ahead)).isoformat()
+
+
+def let_pass(stack: Stack, tenant_id: str, seconds: float) -> None:
+    """Moves what will expire for a tenant so much nearer, as if the time had passed."""
+    for table in ("grants", "holds"):
+        stack.sql(
+            f"UPDATE credits.{table} SET expires_at = expires_at - make_interval(secs => $2) WHERE tenant_id = $1",  # noqa: S608
+            tenant_id,
+            seconds,
+        )
+    stack.sql(
+        "UPDATE credits.accounts SET next_event_at = next_event_at - make_interval(secs => $2) WHERE tenant_id = $1",
+        tenant_id,
+        seconds,
+    )
 
 
 DELTAS = {"purchase": 1, "refund": 1, "consume": -1, "commit": -1, "expire": -1}
