@@ -53,7 +53,7 @@ class Evaluation:
 @cache
 def engine() -> str:
     """Name and version of what judges: results of another engine are other results."""
-    return f"shieldx-platform {version('shieldx-platform')}, google-re2 {version('google-re2')}"
+    return ", ".join(f"{name} {version(name)}" for name in ("shieldx-platform", "google-re2", "pyarrow"))
 
 
 def evaluate(

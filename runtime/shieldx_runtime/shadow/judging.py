@@ -2,16 +2,16 @@
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from heapq import nsmallest
 from typing import Any, Final
 
 from shieldx_runtime.shadow.draw import shard_of, ticket, trains
 from shieldx_runtime.shadow.parse import parse
-from shieldx_runtime.shadow.records import Chunk, records
+from shieldx_runtime.shadow.records import Chunk, Record, lines_of, records
 from shieldx_runtime.shadow.rules import Anomaly, Rule
-from shieldx_runtime.shadow.samples import Sample, SampleError, read, sample
+from shieldx_runtime.shadow.samples import TOO_LONG, Batch, Sample, SampleError, read, read_plain, sample
 from shieldx_runtime.shadow.surprise import Bigrams, Surprise
 from shieldx_verdict import Counts, Matrix, Pairs
 from shieldx_verdict.counts import SCORE_BINS, bounded
@@ -107,32 +107,54 @@ class Judge:
         bigrams = Bigrams()
         seed = self._question.seed
         samples = (self._sample(record) for line, record in records(chunk) if trains(seed, line))
-        bigrams.learn(seen.payload for seen in samples if not isinstance(seen, str) and not seen.attack)
+        bigrams.learn(seen.payload.encode() for seen in samples if not isinstance(seen, str) and not seen.attack)
         return bigrams.found()
 
     def judge(self, chunk: Chunk) -> Part:
         """The counts of this shard's records in a chunk."""
         tally = _Tally(with_live=self._live is not None)
+        if chunk.in_lines and not (self.has_state or self.with_client or self.learns):
+            self._judge_lines(chunk, tally)
+        else:
+            self._judge_records(records(chunk), tally)
+        return tally.part(self._question.seed)
+
+    def _judge_lines(self, chunk: Chunk, tally: "_Tally") -> None:
+        """A third of the cost a sample: as long as nothing unusual stands in a batch, its records are never objects."""
+        question = self._question
+        self._judge_records([(line, TOO_LONG) for line in chunk.too_long], tally)
+        found = list(lines_of(chunk))
+        if question.shards > 1:
+            found = [entry for entry in found if shard_of(entry[0], question.shards) == question.shard]
+        for start in range(0, len(found), question.batch_size):
+            rows = found[start : start + question.batch_size]
+            lines, texts = zip(*rows, strict=True)
+            batch = None if question.thresholds is not None else read_plain(lines, texts)
+            if batch is None:
+                self._judge_records(rows, tally)
+            else:
+                self._decide(batch, tally, counted=True)
+
+    def _judge_records(self, found: Iterable[Record], tally: "_Tally") -> None:
         batch: list[tuple[int, Sample]] = []
         # a rule with state must see every sample, one after the other, also those of other shards
         limit = 1 if self.has_state else self._question.batch_size
-        for line, seen, counted in self._chosen(chunk):
+        for line, seen, counted in self._chosen(found):
             if isinstance(seen, str):
                 tally.errors[seen] += counted
                 continue
             batch.append((line, seen))
             if len(batch) >= limit:
-                self._decide(batch, tally, counted=counted)
+                self._decide(Batch.of(batch), tally, counted=counted)
                 batch = []
         if batch:
-            self._decide(batch, tally, counted=True)
-        return tally.part(self._question.seed)
+            self._decide(Batch.of(batch), tally, counted=True)
 
-    def _chosen(self, chunk: Chunk) -> Iterator[tuple[int, Sample | str, bool]]:
+    def _chosen(self, found: Iterable[Record]) -> Iterator[tuple[int, Sample | str, bool]]:
         """Line, sample or error, and whether it counts: it is of this shard, drawn, and not trained on."""
         question = self._question
         seed, shard, shards, thresholds = question.seed, question.shard, question.shards, question.thresholds
-        for line, record in records(chunk):
+        for line, record in found:
             counted = (shards == 1 or shard_of(line, shards) == shard) and not (self.learns and trains(seed, line))
             if not counted and not self.has_state:
                 continue
@@ -153,11 +175,10 @@ class Judge:
         except SampleError as error:
             return str(error)
 
-    def _decide(self, batch: list[tuple[int, Sample]], tally: "_Tally", *, counted: bool) -> None:
-        samples = [seen for _, seen in batch]
+    def _decide(self, batch: Batch, tally: "_Tally", *, counted: bool) -> None:
         try:
-            votes = self._rule.decide(samples)
-            live = None if self._live is None else self._live.decide(samples)
+            votes = self._rule.decide(batch)
+            live = None if self._live is None else self._live.decide(batch)
         except SampleError as error:  # of a rule with state, whose batches hold one sample
             tally.errors[str(error)] += counted
             return
@@ -165,8 +186,8 @@ class Judge:
             return
         tally.count(batch, votes, live)
         if isinstance(self._rule, Anomaly):
-            for seen in samples:
-                tally.scores[bisect_right(_EDGES, self._rule.score(seen)) - 1, seen.attack] += 1
+            for payload, attack in zip(batch.payloads, batch.attacks, strict=True):
+                tally.scores[bisect_right(_EDGES, self._rule.score(payload)) - 1, attack] += 1
 
 
 def _stratum(seen: Sample) -> str:
@@ -182,12 +203,14 @@ class _Tally:
         self._seen: Counter[tuple[bool, bool, str]] = Counter()
         self._live: Counter[tuple[bool, bool, bool]] = Counter()
         self._with_live = with_live
-        self._mistakes: list[tuple[int, Sample]] = []
+        self._mistakes: list[tuple[int, bool, str, str]] = []
 
-    def count(self, batch: list[tuple[int, Sample]], votes: list[bool], live: list[bool] | None) -> None:
-        attacks = [seen.attack for _, seen in batch]
-        self._seen.update(zip(attacks, votes, [seen.group for _, seen in batch], strict=True))
-        self._mistakes += [entry for entry, vote in zip(batch, votes, strict=True) if vote is not entry[1].attack]
+    def count(self, batch: Batch, votes: list[bool], live: list[bool] | None) -> None:
+        attacks = batch.attacks
+        self._seen.update(zip(attacks, votes, batch.groups, strict=True))
+        for place, (attack, vote) in enumerate(zip(attacks, votes, strict=True)):
+            if attack is not vote:
+                self._mistakes.append((batch.lines[place], attack, batch.groups[place], batch.payloads[place]))
         if live is not None:
             self._live.update(zip(attacks, votes, live, strict=True))
 
@@ -236,10 +259,10 @@ class _Tally:
     def _kept(self, seed: int) -> Mistakes:
         kept: Mistakes = {}
         for kind, attack in (("false_positives", False), ("false_negatives", True)):
-            of_kind = ((ticket(seed, line), line, seen) for line, seen in self._mistakes if seen.attack is attack)
+            of_kind = ((ticket(seed, entry[0]), entry[0], entry) for entry in self._mistakes if entry[1] is attack)
             kept[kind] = [
-                (number, Mistake(line, seen.attack, seen.group, _shown(seen.payload)))
-                for number, line, seen in nsmallest(MAX_MISTAKES, of_kind, key=lambda entry: entry[:2])
+                (number, Mistake(line, entry[1], entry[2], entry[3][:MAX_SHOWN_CHARS]))
+                for number, line, entry in nsmallest(MAX_MISTAKES, of_kind, key=lambda entry: entry[:2])
             ]
         return kept
 
@@ -252,7 +275,3 @@ def _matrix(summed: Mapping[tuple[bool, bool], int]) -> Matrix:
         tn=summed.get((False, False), 0),
         fn=summed.get((True, False), 0),
     )
-
-
-def _shown(payload: bytes) -> str:
-    return payload[: 4 * MAX_SHOWN_CHARS].decode("utf-8", "replace")[:MAX_SHOWN_CHARS]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from shieldx_runtime.shadow.errors import DataError
-from shieldx_runtime.shadow.samples import OUT_OF_ORDER, Sample, SampleError
+from shieldx_runtime.shadow.samples import OUT_OF_ORDER, SampleError
 
 MAX_KEPT: Final = 10_000_000
 """Requests within two windows, of all clients together."""
@@ -27,14 +27,13 @@ class Pace:
     _newest_s: float = float("-inf")
     _kept: int = 0
 
-    def exceeded(self, sample: Sample) -> bool:
+    def exceeded(self, client: int, now_s: float) -> bool:
         """Whether this request is beyond the limit; it counts itself.
 
         Raises:
             SampleError: it is a window or more older than the newest of its client.
             DataError: there are more requests within two windows than can be kept.
         """
-        client, now_s = sample.client or 0, sample.time_s or 0.0
         times = self._times.setdefault(client, [])
         if times and now_s <= times[-1] - self.window_s:
             raise SampleError(OUT_OF_ORDER)

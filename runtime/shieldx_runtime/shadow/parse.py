@@ -76,9 +76,8 @@ def _signature(given: Document, path: str, _: int) -> Rule:
     if syntax not in ("literal", "regex"):
         raise TaskError(f"{path}.syntax", f"is {syntax!r}; it must be literal or regex")
     try:
-        if syntax == "literal":
-            return Literal(pattern.encode())
-        return Regex(pattern)
+        pattern.encode()
+        return Literal(pattern) if syntax == "literal" else Regex(pattern)
     except UnicodeEncodeError:
         raise TaskError(f"{path}.pattern", "holds half of a surrogate pair, which is no character") from None
     except re2.error as error:

@@ -30,6 +30,11 @@ class Chunk:
     fields: tuple[str, ...] | None = None
     too_long: tuple[int, ...] = ()
 
+    @property
+    def in_lines(self) -> bool:
+        """Whether it is NDJSON."""
+        return isinstance(self.data, bytes) and self.fields is None
+
 
 Record = tuple[int, bytes | Mapping[str, Any] | str]
 """A record's line, and its JSON, its fields, or the reason why it has none."""
@@ -120,13 +125,15 @@ def records(chunk: Chunk) -> Iterator[Record]:
     if not isinstance(chunk.data, bytes):
         yield from enumerate(chunk.data, chunk.line)
     elif chunk.fields is None:
-        yield from _ndjson(chunk.data, chunk.line)
+        yield from lines_of(chunk)
     else:
         yield from _csv(chunk.data, chunk.line, chunk.fields)
 
 
-def _ndjson(data: bytes, line: int) -> Iterator[Record]:
-    for number, text in enumerate(data.split(b"\n"), line):
+def lines_of(chunk: Chunk) -> Iterator[tuple[int, bytes]]:
+    """The lines of a chunk of NDJSON that are not empty."""
+    data = chunk.data if isinstance(chunk.data, bytes) else b""
+    for number, text in enumerate(data.split(b"\n"), chunk.line):
         if text and not text.isspace():
             yield number, text
 

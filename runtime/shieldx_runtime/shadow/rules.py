@@ -10,8 +10,9 @@ from typing import Final
 
 import re2
 
+from shieldx_runtime.shadow import vectors
 from shieldx_runtime.shadow.pace import Pace
-from shieldx_runtime.shadow.samples import Sample
+from shieldx_runtime.shadow.samples import Batch
 from shieldx_runtime.shadow.surprise import Surprise
 
 _REGEX_MEMORY_BYTES: Final = 64 * 2**20
@@ -24,7 +25,7 @@ class Rule(ABC):
     needs_time = False
 
     @abstractmethod
-    def decide(self, batch: Sequence[Sample]) -> list[bool]:
+    def decide(self, batch: Batch) -> list[bool]:
         """For each sample whether the rule matches."""
 
     def parts(self) -> Iterator["Rule"]:
@@ -34,13 +35,13 @@ class Rule(ABC):
 
 @dataclass(slots=True)
 class Literal(Rule):
-    """`signature` with syntax `literal`: these very bytes."""
+    """`signature` with syntax `literal`: this very text."""
 
-    needle: bytes
+    needle: str
 
-    def decide(self, batch: Sequence[Sample]) -> list[bool]:
+    def decide(self, batch: Batch) -> list[bool]:
         needle = self.needle
-        return [needle in sample.payload for sample in batch]
+        return [needle in payload for payload in batch.payloads]
 
 
 class Regex(Rule):
@@ -52,10 +53,13 @@ class Regex(Rule):
         options.log_errors = False
         # as bytes, the wrapper does not count characters back; RE2 reads them as UTF-8 all the same
         self._search = re2.compile(pattern.encode(), options).search
+        self._together = vectors.matcher(pattern)
 
-    def decide(self, batch: Sequence[Sample]) -> list[bool]:
+    def decide(self, batch: Batch) -> list[bool]:
+        if self._together is not None and len(batch) >= vectors.WORTH_IT:
+            return self._together(batch.payloads)
         search = self._search
-        return [search(sample.payload) is not None for sample in batch]
+        return [search(payload.encode()) is not None for payload in batch.payloads]
 
 
 @dataclass(slots=True)
@@ -65,9 +69,10 @@ class Blacklist(Rule):
     prefixes: Mapping[int, frozenset[int]]
     needs_client: bool = field(default=True, init=False)
 
-    def decide(self, batch: Sequence[Sample]) -> list[bool]:
+    def decide(self, batch: Batch) -> list[bool]:
         lengths = [(128 - bits, prefixes) for bits, prefixes in self.prefixes.items()]
-        return [any((sample.client or 0) >> shift in prefixes for shift, prefixes in lengths) for sample in batch]
+        clients = batch.clients or []
+        return [any((client or 0) >> shift in prefixes for shift, prefixes in lengths) for client in clients]
 
 
 @dataclass(slots=True)
@@ -78,8 +83,10 @@ class RateLimit(Rule):
     needs_client: bool = field(default=True, init=False)
     needs_time: bool = field(default=True, init=False)
 
-    def decide(self, batch: Sequence[Sample]) -> list[bool]:
-        return [self.pace.exceeded(sample) for sample in batch]
+    def decide(self, batch: Batch) -> list[bool]:
+        clients, times_s = batch.clients or [], batch.times_s or []
+        exceeded = self.pace.exceeded
+        return [exceeded(client or 0, time_s or 0.0) for client, time_s in zip(clients, times_s, strict=True)]
 
 
 @dataclass(slots=True)
@@ -89,13 +96,13 @@ class Anomaly(Rule):
     threshold: float
     model: Surprise | None = None
 
-    def score(self, sample: Sample) -> float:
+    def score(self, payload: str) -> float:
         if self.model is None:
             raise RuntimeError("the model must be trained before it is asked")
-        return self.model.score(sample.payload)
+        return self.model.score(payload.encode())
 
-    def decide(self, batch: Sequence[Sample]) -> list[bool]:
-        return [self.score(sample) >= self.threshold for sample in batch]
+    def decide(self, batch: Batch) -> list[bool]:
+        return [self.score(payload) >= self.threshold for payload in batch.payloads]
 
 
 class Libinjection(Rule):
@@ -108,8 +115,8 @@ class Libinjection(Rule):
         checks = {"sqli": libinjection.is_sql_injection, "xss": libinjection.is_xss}
         self._checks = [(f"is_{name}", checks[name]) for name in injections]
 
-    def decide(self, batch: Sequence[Sample]) -> list[bool]:
-        return [any(check(sample.payload.decode())[answer] for answer, check in self._checks) for sample in batch]
+    def decide(self, batch: Batch) -> list[bool]:
+        return [any(check(payload)[answer] for answer, check in self._checks) for payload in batch.payloads]
 
 
 @dataclass(slots=True)
@@ -118,7 +125,7 @@ class AllOf(Rule):
 
     rules: Sequence[Rule]
 
-    def decide(self, batch: Sequence[Sample]) -> list[bool]:
+    def decide(self, batch: Batch) -> list[bool]:
         # every part sees every sample: one with state must not depend on what another said
         return [all(votes) for votes in zip(*(rule.decide(batch) for rule in self.rules), strict=True)]
 
@@ -132,7 +139,7 @@ class AllOf(Rule):
 class AnyOf(AllOf):
     """`any_of`: at least one part matches."""
 
-    def decide(self, batch: Sequence[Sample]) -> list[bool]:
+    def decide(self, batch: Batch) -> list[bool]:
         return [any(votes) for votes in zip(*(rule.decide(batch) for rule in self.rules), strict=True)]
 
 
@@ -142,7 +149,7 @@ class Not(Rule):
 
     rule: Rule
 
-    def decide(self, batch: Sequence[Sample]) -> list[bool]:
+    def decide(self, batch: Batch) -> list[bool]:
         return [not vote for vote in self.rule.decide(batch)]
 
     def parts(self) -> Iterator[Rule]:

@@ -1,6 +1,6 @@
 """One labelled sample, out of the fields that a record has. Whatever cannot be judged is an error with a reason."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any, Final
@@ -15,6 +15,8 @@ _KNOWN: Final[dict[str | int | bool, bool]] = {
     **dict.fromkeys((*BENIGN, 0), False),
 }
 """The common labels as they stand, for the quick way; true and false are 1 and 0 here."""
+_SURELY_SHORT_CHARS: Final = 4 * 2**20
+"""A character takes at most four bytes."""
 UNNAMED: Final = "(unnamed)"
 MAX_PAYLOAD_BYTES: Final = 16 * 2**20
 MAX_NAME_CHARS: Final = 64
@@ -35,9 +37,9 @@ class SampleError(ValueError):
 
 
 class Sample(msgspec.Struct, frozen=True, gc=False):
-    """A sample. `payload` is UTF-8, `client` an address as a number of 128 bits, `time_s` seconds since 1970."""
+    """A sample. `client` is an address as a number of 128 bits, `time_s` seconds since 1970."""
 
-    payload: bytes
+    payload: str
     attack: bool
     group: str
     client: int | None = None
@@ -62,6 +64,32 @@ def sample(record: Mapping[str, Any], *, with_client: bool, with_time: bool) -> 
         client=_client(record.get("client_ip")) if with_client else None,
         time_s=_time_s(record.get("timestamp")) if with_time else None,
     )
+
+
+class Batch(msgspec.Struct, frozen=True, gc=False):
+    """Samples by their columns, and the line of each. `clients` and `times_s` are there where a rule needs them."""
+
+    lines: Sequence[int]
+    payloads: list[str]
+    attacks: list[bool]
+    groups: list[str]
+    clients: list[int | None] | None = None
+    times_s: list[float | None] | None = None
+
+    def __len__(self) -> int:
+        return len(self.payloads)
+
+    @classmethod
+    def of(cls, rows: Sequence[tuple[int, Sample]]) -> "Batch":
+        samples = [seen for _, seen in rows]
+        return cls(
+            [line for line, _ in rows],
+            [seen.payload for seen in samples],
+            [seen.attack for seen in samples],
+            [seen.group for seen in samples],
+            [seen.client for seen in samples],
+            [seen.time_s for seen in samples],
+        )
 
 
 class _Plain(msgspec.Struct, gc=False):
@@ -91,8 +119,8 @@ def read(line: bytes, *, with_client: bool, with_time: bool) -> Sample | str:
             line.decode()  # the decoder skips fields that it does not know, whatever is in them
         plain = _decode_plain(line)
         attack = _KNOWN[plain.label]
-        payload = plain.payload.encode()
-        if len(payload) <= MAX_PAYLOAD_BYTES:
+        payload = plain.payload
+        if len(payload) <= _SURELY_SHORT_CHARS:
             name = plain.attack_type if attack else plain.group or plain.path or plain.label_source
             group = name[:MAX_NAME_CHARS] if name else UNNAMED
             if not with_client and not with_time:
@@ -111,6 +139,29 @@ def read(line: bytes, *, with_client: bool, with_time: bool) -> Sample | str:
     return _read_unusual(line, with_client=with_client, with_time=with_time)
 
 
+def read_plain(lines: Sequence[int], texts: Sequence[bytes]) -> "Batch | None":
+    """What `read` gives for all `texts`, column by column; None where one of them is unusual or wrong.
+
+    For rules that need neither client nor time.
+    """
+    try:
+        for text in texts:
+            if not text.isascii():
+                text.decode()
+        plain = [_decode_plain(text) for text in texts]
+        attacks = [_KNOWN[record.label] for record in plain]
+    except (msgspec.DecodeError, UnicodeError, RecursionError, KeyError):
+        return None
+    payloads = [record.payload for record in plain]
+    if max(map(len, payloads), default=0) > _SURELY_SHORT_CHARS:
+        return None
+    groups = [
+        (record.attack_type if attack else record.group or record.path or record.label_source) or UNNAMED
+        for record, attack in zip(plain, attacks, strict=True)
+    ]
+    return Batch(lines, payloads, attacks, [group[:MAX_NAME_CHARS] for group in groups])
+
+
 def _read_unusual(line: bytes, *, with_client: bool, with_time: bool) -> Sample | str:
     try:
         return sample(_decode(line), with_client=with_client, with_time=with_time)
@@ -120,7 +171,7 @@ def _read_unusual(line: bytes, *, with_client: bool, with_time: bool) -> Sample 
         return str(error)
 
 
-def _payload(record: Mapping[str, Any]) -> bytes:
+def _payload(record: Mapping[str, Any]) -> str:
     payload = record.get("payload")
     if payload is None:
         parts = [record[part] for part in REQUEST_PARTS if record.get(part) is not None]
@@ -130,12 +181,12 @@ def _payload(record: Mapping[str, Any]) -> bytes:
     elif not isinstance(payload, str):
         raise SampleError(NO_PAYLOAD)
     try:
-        encoded = payload.encode()
+        size_bytes = len(payload.encode())
     except UnicodeEncodeError:  # half of a surrogate pair
         raise SampleError(NOT_UTF8) from None
-    if len(encoded) > MAX_PAYLOAD_BYTES:
+    if size_bytes > MAX_PAYLOAD_BYTES:
         raise SampleError(TOO_LONG)
-    return encoded
+    return payload
 
 
 def _text(part: Any) -> str:

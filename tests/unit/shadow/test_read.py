@@ -74,3 +74,18 @@ def test_the_quick_way_is_the_long_way_for_broken_lines(line: bytes) -> None:
 def test_no_bytes_break_it(line: bytes) -> None:
     quick, long = both(line, with_client=True, with_time=True)
     assert quick == long
+
+
+@settings(max_examples=200, deadline=None)
+@given(rows=some.lists(_ANY | _LIKELY, min_size=1, max_size=4), ascii_only=some.booleans())
+def test_the_way_by_columns_is_the_way_by_lines(rows: list[dict[str, Any]], *, ascii_only: bool) -> None:
+    texts = [json.dumps(row, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass") for row in rows]
+    lines = list(range(1, len(rows) + 1))
+    batch = samples.read_plain(lines, texts)
+    found = [samples.read(text, with_client=False, with_time=False) for text in texts]
+    if batch is not None:
+        assert [samples.Sample(*row) for row in zip(batch.payloads, batch.attacks, batch.groups, strict=True)] == found
+
+
+def test_a_usual_line_goes_by_columns() -> None:
+    assert samples.read_plain([1], [b'{"payload":"a","label":"attack","attack_type":"sqli"}']) is not None
