@@ -17,6 +17,7 @@ from shieldx_contract import (
     CREDITS_MIGRATE,
     CREDITS_SERVE,
     ENV_ADMIN_KEY_FILE,
+    ENV_AUDIT_SIGNING_KEY_FILE,
     ENV_CACHE_URI_FILE,
     ENV_DATABASE_URI_FILE,
     ENV_DRAIN_DELAY_S,
@@ -25,6 +26,7 @@ from shieldx_contract import (
     ENV_HTTP_PORT,
     ENV_KEY_PEPPER_FILE,
     ENV_LOG_LEVEL,
+    ENV_MASTER_KEYS_FILE,
     METRICS_PATH,
     READINESS_PATH,
 )
@@ -55,14 +57,15 @@ class CreditsProcess:
         self.http_port = http_port
         self.health_port = health_port
         self.database_uri_file = self._secret("database-uri", database_uri)
-        pepper = self._folder / "pepper"
         self.environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("SHIELDX_")},
             ENV_DATABASE_URI_FILE: str(self.database_uri_file),
             ENV_CACHE_URI_FILE: str(self._secret("cache-uri", cache_uri)),
             ENV_ADMIN_KEY_FILE: str(self._secret("admin-key", admin_key)),
-            # kept: the keys in the database are hashed under it
-            ENV_KEY_PEPPER_FILE: str(pepper if pepper.exists() else self._secret("pepper", secrets.token_urlsafe(32))),
+            # kept: the keys in the database are hashed under the pepper, the texts sealed under the master key
+            ENV_KEY_PEPPER_FILE: str(self._kept_secret("pepper", "{}")),
+            ENV_MASTER_KEYS_FILE: str(self._kept_secret("master-keys", "k1 {}")),
+            ENV_AUDIT_SIGNING_KEY_FILE: str(self._kept_secret("signing-key", "{}")),
             ENV_HTTP_HOST: LOOPBACK,
             ENV_HTTP_PORT: str(http_port),
             ENV_HEALTH_PORT: str(health_port),
@@ -121,6 +124,11 @@ class CreditsProcess:
 
     def stop(self) -> None:
         self._child.stop()
+
+    def _kept_secret(self, name: str, form: str) -> Path:
+        """32 random bytes, made once."""
+        path = self._folder / name
+        return path if path.exists() else self._secret(name, form.format(secrets.token_urlsafe(32)))
 
     def _secret(self, name: str, value: str) -> Path:
         path = self._folder / name

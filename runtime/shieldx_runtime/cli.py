@@ -19,6 +19,7 @@ from shieldx_runtime.core.migrations import MigrationError
 from shieldx_runtime.core.migrations import run as run_migrations
 from shieldx_runtime.core.server import ListenError
 from shieldx_runtime.core.settings import SettingsError, load_database, load_log, load_serve
+from shieldx_runtime.credits import export_commands
 
 _TERMINATION_LOG: Final = Path("/dev/termination-log")
 """What a container writes here, Kubernetes shows as the reason of its end."""
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 credits_app = typer.Typer(help="The credits service.", no_args_is_help=True)
 app.add_typer(credits_app, name="credits")
+export_commands.add_to(credits_app)
 
 
 def _ledger() -> Ledger:
@@ -50,11 +52,12 @@ app.add_typer(backup.build(_ledger), name="backup")
 def serve() -> None:
     """Serve the credits API until SIGTERM. The environment has the settings."""
     from shieldx_runtime.credits.app import run  # noqa: PLC0415 - `migrate` need not wait for FastAPI's import
+    from shieldx_runtime.credits.sealing_settings import load_audit  # noqa: PLC0415 - as above
 
     try:
         settings = load_serve(os.environ)
         log.configure(load_log(os.environ).level)
-        uvloop.run(run(settings))
+        uvloop.run(run(settings, load_audit(os.environ)))
     except SettingsError as error:
         raise _end(str(error), _EXIT_SETTINGS) from error
     except ListenError as error:

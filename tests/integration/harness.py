@@ -19,8 +19,9 @@ from dev.devserver.ports import free_port
 from dev.devserver.postgres import Postgres
 from dev.devserver.redis import Redis
 from dev.devserver.service import CreditsProcess, new_admin_key
-from shieldx_contract import ENV_KEY_PEPPER_FILE
+from shieldx_contract import ENV_AUDIT_SIGNING_KEY_FILE, ENV_KEY_PEPPER_FILE, ENV_MASTER_KEYS_FILE
 
+SHARED_SECRETS = (ENV_KEY_PEPPER_FILE, ENV_MASTER_KEYS_FILE, ENV_AUDIT_SIGNING_KEY_FILE)
 PROBLEM = "application/problem+json"
 _numbers = count()
 T = TypeVar("T")
@@ -139,7 +140,7 @@ class Stack:
 
     def replica(self, stack: ExitStack, **settings: str) -> CreditsProcess:
         """Another process of the same service, started and stopped with `stack`."""
-        shared = {ENV_KEY_PEPPER_FILE: self.service.environ[ENV_KEY_PEPPER_FILE]}
+        shared = {name: self.service.environ[name] for name in SHARED_SECRETS}
         process = CreditsProcess(
             self.folder / f"replica-{next(_numbers)}",
             database_uri=self.postgres.uri("credits"),

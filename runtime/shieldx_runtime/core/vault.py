@@ -2,7 +2,7 @@
 
 An envelope. A master key, out of a Secret, wraps the data keys of tenants; a data key seals texts. Both by AES-256-GCM
 with a random nonce of 96 bits, under associated data that says what the text is: one that is moved to another tenant,
-field or row does not open. A sealed text is `sxe1.<key id>.<base64url of nonce, ciphertext and tag>`; a wrapped data
+field or row does not open. A sealed text is `sxe1.<key id>.<base64 of nonce, ciphertext and tag>`; a wrapped data
 key is the nonce, the ciphertext and the tag.
 
 A text that was stored without a vault stays as it is. One that merely looks sealed is escaped by `sxp1.`, so that
@@ -30,9 +30,10 @@ MAX_SEALS: Final = 2**28
 """Texts that one process seals under one data key: with 16 processes that is 2**32, the bound of NIST SP 800-38D
 for random nonces."""
 
+_NONCES_AT_ONCE: Final = 64
 _MAX_MASTER_KEYS: Final = 32
 _KEY_ID: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,30}[A-Za-z0-9])?")
-_SEALED: Final = re.compile(r"sxe1\.([0-9a-f]{16})\.([A-Za-z0-9_-]{38,})")
+_SEALED: Final = re.compile(r"sxe1\.([0-9a-f]{16})\.([A-Za-z0-9+/]{38,}={0,2})")
 _SEALED_PREFIX: Final = "sxe1."
 _PLAIN_PREFIX: Final = "sxp1."
 
@@ -136,13 +137,16 @@ def new_data_key() -> tuple[str, bytes]:
 class DataKey:
     """One key of one tenant, in use."""
 
-    __slots__ = ("_cipher", "_left", "key_id", "tenant_id")
+    __slots__ = ("_cipher", "_contexts", "_left", "_nonces", "_prefix", "key_id", "tenant_id")
 
     def __init__(self, tenant_id: str, key_id: str, secret: bytes, *, max_seals: int = MAX_SEALS) -> None:
         self.tenant_id = tenant_id
         self.key_id = key_id
         self._cipher = AESGCM(secret)
         self._left = max_seals
+        self._nonces = _Nonces()
+        self._prefix = f"{_SEALED_PREFIX}{key_id}."
+        self._contexts: dict[str, bytes] = {}
 
     def seal(self, name: str, row: bytes, text: str) -> str:
         """`text`, sealed for the field `name` of the row that `row` names.
@@ -153,8 +157,9 @@ class DataKey:
         if self._left <= 0:
             raise KeyWornOutError(f"data key {self.key_id} of tenant {self.tenant_id!r} is worn out: make a new one")
         self._left -= 1
-        sealed = _seal(self._cipher, text.encode("utf-8", "surrogatepass"), self._context(name, row))
-        return f"{_SEALED_PREFIX}{self.key_id}.{base64.urlsafe_b64encode(sealed).rstrip(b'=').decode()}"
+        nonce = self._nonces.next()
+        sealed = nonce + self._cipher.encrypt(nonce, text.encode("utf-8", "surrogatepass"), self._context(name, row))
+        return self._prefix + binascii.b2a_base64(sealed, newline=False).decode("ascii")
 
     def open(self, name: str, row: bytes, stored: str) -> str:
         """The text again.
@@ -168,7 +173,7 @@ class DataKey:
             raise TamperedError(f"field {name!r} of tenant {self.tenant_id!r} is no sealed text")
         if match[1] != self.key_id:
             raise WrongKeyError(f"field {name!r} is sealed under data key {match[1]}, not {self.key_id}")
-        sealed = _base64(match[2] + "=" * (-len(match[2]) % 4), urlsafe=True) or b""
+        sealed = _base64(match[2]) or b""
         try:
             return _open(self._cipher, sealed, self._context(name, row)).decode("utf-8", "surrogatepass")
         except InvalidTag as error:
@@ -178,7 +183,27 @@ class DataKey:
             ) from error
 
     def _context(self, name: str, row: bytes) -> bytes:
-        return _context(b"shieldx text 1", self.tenant_id.encode(), self.key_id.encode(), name.encode(), row)
+        # of the two a service has, each is asked for with every text
+        start = self._contexts.get(name)
+        if start is None:
+            start = _context(b"shieldx text 1", self.tenant_id.encode(), self.key_id.encode(), name.encode())
+            self._contexts[name] = start
+        return start + len(row).to_bytes(4, "big") + row
+
+
+class _Nonces:
+    """Random nonces, each once; the system is asked for many at a time."""
+
+    __slots__ = ("_at", "_pool")
+
+    def __init__(self) -> None:
+        self._pool, self._at = b"", 0
+
+    def next(self) -> bytes:
+        if self._at >= len(self._pool):
+            self._pool, self._at = os.urandom(NONCE_BYTES * _NONCES_AT_ONCE), 0
+        start, self._at = self._at, self._at + NONCE_BYTES
+        return self._pool[start : self._at]
 
 
 def key_id_of(stored: str) -> str | None:
@@ -218,8 +243,8 @@ def _context(*parts: bytes) -> bytes:
     return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
 
 
-def _base64(text: str, *, urlsafe: bool = False) -> bytes | None:
+def _base64(text: str) -> bytes | None:
     try:
-        return base64.b64decode(text, altchars=b"-_" if urlsafe else None, validate=True)
+        return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         return None

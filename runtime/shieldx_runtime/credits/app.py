@@ -28,6 +28,8 @@ from shieldx_runtime.credits.ledger_routes import BATCH_PATH
 from shieldx_runtime.credits.model import Consume, Result
 from shieldx_runtime.credits.repository import Repository, migrations
 from shieldx_runtime.credits.routes import build_api
+from shieldx_runtime.credits.sealing_app import AuditParts
+from shieldx_runtime.credits.sealing_settings import AuditSettings
 from shieldx_runtime.credits.service import PARTITION_DAYS_AHEAD, CreditsService
 
 _MAINTENANCE_INTERVAL_S: Final = 3600.0
@@ -44,7 +46,7 @@ _logger = log.get(__name__)
 class _Process:
     """What one process of the service is made of."""
 
-    def __init__(self, settings: ServeSettings) -> None:
+    def __init__(self, settings: ServeSettings, audit: AuditSettings) -> None:
         """Raises: SettingsError, the cache's URI is of no use."""
         self.settings = settings
         self.metrics = Metrics()
@@ -53,9 +55,10 @@ class _Process:
         control = Database(replace(settings.database, pool_max_size=1))
         # and one for consumes: calls that wait for a lock must not keep it
         consumes = Database(replace(settings.database, pool_max_size=1))
-        self.databases = (database, control, consumes)
-        self.repository, self.control = Repository(database), Repository(control)
-        self.consumes = Repository(consumes)
+        self.audit = AuditParts(audit, settings.database, self.metrics.registry)
+        self.databases = (database, control, consumes, self.audit.database)
+        self.repository, self.control = Repository(database, self.audit.texts), Repository(control)
+        self.consumes = Repository(consumes, self.audit.texts)
         self.cache = Cache(settings.cache_uri_file, ttl_s=settings.cache_ttl_s, metrics=self.metrics)
         self.authenticator = Authenticator(
             pepper=settings.pepper, admin_key=settings.admin_key, lookup=self.repository.key
@@ -100,6 +103,7 @@ class _Process:
         return await (self.repository if wait else self.consumes).consume(wishes, wait)
 
     def edge(self, api: FastAPI) -> Edge:
+        self.audit.attach(api)
         return Edge(
             api,
             routes=api.routes,
@@ -117,14 +121,14 @@ class _Process:
             await database.close()
 
 
-async def run(settings: ServeSettings) -> None:
+async def run(settings: ServeSettings, audit: AuditSettings) -> None:
     """Serves until SIGTERM.
 
     Raises:
         ListenError: a port is taken.
         SettingsError: the cache's URI is of no use.
     """
-    process = _Process(settings)
+    process = _Process(settings, audit)
     service, front = process.open()
     with (
         listen(settings.http_host, settings.http_port) as api_socket,
@@ -133,6 +137,7 @@ async def run(settings: ServeSettings) -> None:
         for database in process.databases:
             await database.open()
         background = [
+            *process.audit.start(),
             asyncio.create_task(_maintain(process.control), name="maintenance"),
             asyncio.create_task(_settle(service), name="settling"),
             asyncio.create_task(process.balances.listen(), name="news of other processes"),

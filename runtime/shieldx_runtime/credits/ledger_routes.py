@@ -10,7 +10,7 @@ from fastapi import FastAPI, Path, Query, Request
 from pydantic import ValidationError
 from starlette.responses import Response
 
-from shieldx_runtime.core.auth import Principal
+from shieldx_runtime.core.auth import Principal, Scope
 from shieldx_runtime.core.faults import DatabaseUnavailableError
 from shieldx_runtime.core.problems import ProblemError, invalid_model, unavailable
 from shieldx_runtime.credits import problems
@@ -29,6 +29,7 @@ from shieldx_runtime.credits.http import (
 )
 from shieldx_runtime.credits.model import MAX_AMOUNT, Consume
 from shieldx_runtime.credits.openapi import refusals
+from shieldx_runtime.credits.privacy_access import audited
 from shieldx_runtime.credits.schemas import (
     MAX_PAGE,
     BatchAnswer,
@@ -213,11 +214,13 @@ def add_to(app: FastAPI) -> None:
         "/credits/grants/{tenant_id}",
         response_model=GrantsAnswer,
         responses=refusals(problems.UNKNOWN_TENANT),
+        dependencies=[audited("grants", Scope.READ)],
         **tenant,
     )(grants)
     app.get(
         "/credits/transactions/{tenant_id}",
         response_model=EntriesAnswer,
         responses=refusals(problems.UNKNOWN_TENANT),
+        dependencies=[audited("transactions", Scope.READ)],
         **tenant,
     )(transactions)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
@@ -135,9 +135,7 @@ def _shaped(section: str, record: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
-_WRITERS: Final[Mapping[type, Callable[[Any], Any]]] = {uuid.UUID: str, datetime: datetime.isoformat}
-
-
 def _json(value: Any) -> Any:
-    writer = _WRITERS.get(type(value))
-    return writer(value) if writer else value
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, uuid.UUID) else value

@@ -66,7 +66,8 @@ FROM credits.grants g
 LEFT JOIN credits.ledger l ON l.transaction_id = g.grant_id AND l.tenant_id = g.tenant_id
 WHERE g.tenant_id = $1
   AND ($2::text = ''
-       OR (g.created_at, g.grant_id) > (split_part($2, ' ', 1)::timestamptz, nullif(split_part($2, ' ', 2), '')::uuid))
+       OR (g.created_at, g.grant_id)
+          > (nullif(split_part($2, ' ', 1), '')::timestamptz, nullif(split_part($2, ' ', 2), '')::uuid))
 ORDER BY g.created_at, g.grant_id
 LIMIT $3;
 

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Sequence
 from datetime import datetime
 from importlib import resources
-from typing import Final
+from typing import Any, Final
 
 from shieldx_runtime.core import statements
 from shieldx_runtime.core.auth import Scope, StoredKey
@@ -20,6 +20,7 @@ from shieldx_runtime.credits.model import (
     Result,
     request_hash,
 )
+from shieldx_runtime.credits.privacy_texts import DESCRIPTION, REFERENCE, Draft, Stored, Texts
 
 SCHEMA: Final = "credits"
 _FOLDER: Final = resources.files("shieldx_runtime.credits")
@@ -34,11 +35,15 @@ def migrations() -> tuple[Migration, ...]:
 class Repository:
     """Every function is one autocommitted statement and raises DatabaseUnavailableError."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, texts: Texts | None = None) -> None:
+        """`texts` seals descriptions and references; without it they are stored and told as they are."""
         self._database = database
+        self._texts = texts
 
     async def consume(self, consumes: Sequence[Consume], wait: bool) -> list[Result]:
         """Decides them in their order, in one transaction. `wait`: for accounts that somebody else has locked."""
+        drafts = [Draft(c.tenant_id, c.idempotency_key, c.description, c.reference) for c in consumes]
+        texts = await self._texts.seal(drafts) if self._texts else [(d.description, d.reference) for d in drafts]
         rows = await self._database.fetch(
             _SQL["consume_batch"],
             wait,
@@ -47,12 +52,16 @@ class Repository:
             [c.idempotency_key for c in consumes],
             [c.request_hash() for c in consumes],
             [c.key_id for c in consumes],
-            [c.description for c in consumes],
-            [c.reference for c in consumes],
+            [description for description, _ in texts],
+            [reference for _, reference in texts],
         )
         return [_consumed(consume, row) for consume, row in zip(consumes, rows, strict=True)]
 
     async def purchase(self, purchase: Purchase, key_id: str) -> Result:
+        reference = purchase.reference
+        if self._texts:
+            draft = Draft(purchase.tenant_id, str(purchase.idempotency_key), None, reference)
+            ((_, reference),) = await self._texts.seal([draft])
         row = await self._database.fetch_row(
             _SQL["purchase"],
             purchase.tenant_id,
@@ -60,7 +69,7 @@ class Repository:
             purchase.idempotency_key,
             purchase.request_hash(),
             key_id,
-            purchase.reference,
+            reference,
             purchase.source,
             purchase.priority,
             purchase.expires_at,
@@ -118,7 +127,7 @@ class Repository:
 
     async def grants(self, tenant_id: str, after: tuple[datetime, uuid.UUID], limit: int) -> list[Grant]:
         rows = await self._database.fetch(_SQL["grants"], tenant_id, *after, limit)
-        return [Grant(**row) for row in rows]
+        return [Grant(**row) for row in await self._readable(tenant_id, rows, (REFERENCE,))]
 
     async def transactions(
         self,
@@ -132,7 +141,17 @@ class Repository:
     ) -> list[Entry]:
         """The newest first."""
         rows = await self._database.fetch(_SQL["transactions"], tenant_id, before_version, kinds, since, until, limit)
-        return [Entry(**row) for row in rows]
+        return [Entry(**row) for row in await self._readable(tenant_id, rows, (DESCRIPTION, REFERENCE))]
+
+    async def _readable(self, tenant_id: str, rows: list[Record], names: tuple[str, ...]) -> list[dict[str, Any]]:
+        """The rows without their keys, with their texts opened."""
+        found = [{name: value for name, value in row.items() if name != "idempotency_key"} for row in rows]
+        if self._texts:
+            stored = [Stored(name, str(row["idempotency_key"] or ""), row[name]) for row in rows for name in names]
+            opened = iter(await self._texts.open(tenant_id, stored))
+            for record in found:
+                record.update({name: next(opened) for name in names})
+        return found
 
     async def account(self, tenant_id: str) -> Account | None:
         row = await self._database.fetch_one(_SQL["account"], tenant_id)

@@ -77,14 +77,16 @@ LEFT JOIN LATERAL (
     AS bought ON true;
 
 -- name: grants
-SELECT grant_id, amount, remaining, held, priority, expires_at, source, reference, created_at
+SELECT grant_id, amount, remaining, held, priority, expires_at, source, reference, created_at,
+       (SELECT l.idempotency_key FROM credits.ledger l WHERE l.transaction_id = grant_id) AS idempotency_key
 FROM credits.grants
 WHERE tenant_id = $1 AND (created_at, grant_id) > ($2, $3)
 ORDER BY created_at, grant_id
 LIMIT $4;
 
 -- name: transactions
-SELECT transaction_id, version, kind, amount, balance_after, related_id, description, reference, source, created_at
+SELECT transaction_id, version, kind, amount, balance_after, related_id, description, reference, source, created_at,
+       idempotency_key
 FROM credits.ledger
 WHERE tenant_id = $1 AND version < $2
   AND ($3::text[] IS NULL OR kind = ANY ($3))

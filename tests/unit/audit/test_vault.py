@@ -45,7 +45,7 @@ def test_a_sealed_text_shows_nothing_of_it_and_is_never_the_same_twice() -> None
     one = key()
     sealed = {one.seal("description", ROW, "invoice of Jane Roe") for _ in range(2000)}
     assert len(sealed) == 2000
-    nonces = {base64.urlsafe_b64decode(s.split(".")[2] + "==")[:12] for s in sealed}
+    nonces = {base64.b64decode(s.split(".")[2])[:12] for s in sealed}
     assert len(nonces) == 2000
     assert not any("Jane" in s for s in sealed)
 
@@ -68,10 +68,9 @@ def test_a_text_that_was_moved_does_not_open(other: DataKey, name: str, row: byt
 def test_any_changed_character_is_seen() -> None:
     sealed = key().seal("description", ROW, "a text of some length")
     dice = random.Random(7)  # noqa: S311 - repeatable on purpose
-    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
-    last = len(sealed) - 1
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/."
     # the last character has bits that belong to no byte
-    for place in range(last):
+    for place in range(len(sealed.rstrip("=")) - 1):
         other = dice.choice([c for c in alphabet if c != sealed[place]])
         with pytest.raises((TamperedError, WrongKeyError)):
             key().open("description", ROW, sealed[:place] + other + sealed[place + 1 :])
