@@ -1,6 +1,7 @@
 """What all end-to-end tests share: one cluster with the platform of this checkout installed in it."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -18,3 +19,11 @@ def installed() -> str:
         platform.build_and_load_images()
         platform.install_chart()
     return platform.kubeconfig()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The time that a test may take is its own: the first one waits for images that are built and a cluster made."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(300, func_only=True))

@@ -51,6 +51,11 @@ class Load:
             counts[name] = counts.get(name, 0) + 1
         return dict(sorted(counts.items()))
 
+    def trouble(self) -> list[str]:
+        """Calls without an answer, in their order: when, on which kind of connection, and what happened."""
+        lost = [r for r in self.results if not r["status"]]
+        return [f"{r['at_s']:.2f} s, {'kept' if r['kept'] else 'new'}: {r['error'][:80]}" for r in lost]
+
     def answered(self, status: int) -> list[dict[str, Any]]:
         return [r for r in self.results if r["status"] == status]
 
@@ -60,15 +65,16 @@ class Load:
 
 @dataclass
 class Client:
-    """One pod that calls `service`."""
+    """One pod that calls `service`, of its own namespace unless `calls_to` names another."""
 
     world: World
     pod: str
     service: str
+    calls_to: str = ""
 
     @property
     def url(self) -> str:
-        return f"http://{self.service}.{self.world.namespace}.svc:8080"
+        return f"http://{self.service}.{self.calls_to or self.world.namespace}.svc:8080"
 
     def start(self, labels: dict[str, str]) -> "Client":
         self.world.apply(self.world.ref(POD, self.pod), **client_pod(labels))

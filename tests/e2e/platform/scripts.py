@@ -78,14 +78,14 @@ async def main():
         sys.stdin.read()
         loop.call_soon_threadsafe(stop.set)
     threading.Thread(target=wait_for_end, daemon=True).start()
-    settings = {"headers": {"Authorization": "Bearer " + told["key"]}, "timeout": aiohttp.ClientTimeout(total=15)}
+    settings = {"headers": {"Authorization": "Bearer " + told["key"]}, "timeout": aiohttp.ClientTimeout(total=30)}
     kept = Session(connector=aiohttp.TCPConnector(limit=8), **settings)
     fresh = Session(connector=aiohttp.TCPConnector(limit=0, force_close=True), **settings)
     fresh.kept = False
     async with kept, fresh:
         tasks = []
         for number in range(told["most"]):
-            if stop.is_set() or (told["keys"] is not None and number == len(told["keys"])):
+            if stop.is_set() if told["keys"] is None else number == len(told["keys"]):
                 break
             key = str(uuid.uuid4()) if told["keys"] is None else told["keys"][number]
             tasks.append(asyncio.create_task(consume((kept, fresh)[number % 2], told, key)))

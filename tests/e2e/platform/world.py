@@ -130,8 +130,9 @@ class World:
         params = {"fieldManager": PERSON}
         return self.call("PATCH", path, patch, params=params, content_type="application/merge-patch+json")
 
-    def delete(self, ref: Ref, *, seconds: int | None = None) -> None:
-        body = None if seconds is None else {"gracePeriodSeconds": seconds}
+    def delete(self, ref: Ref) -> None:
+        """As kubectl does it: what the object owns goes with it, which is not every API's own default."""
+        body = {"propagationPolicy": "Background"}
         answer = self.call("DELETE", path_of(ref.resource, ref.namespace, ref.name), body)
         assert answer.status_code in (200, 202, 404), answer.text
 
