@@ -1,4 +1,4 @@
-"""As much of a life of the shadow kinds as shows what the operator must be allowed to do for them; no pod of theirs."""
+"""As much of a life of the shadow kinds as shows what the operator must be allowed to do for them; no pod runs."""
 
 from shieldx_operator.blocks.resources import CONFIG_MAP, JOB
 from shieldx_operator.engine.types import Obj, Ref
@@ -19,14 +19,15 @@ def ask_for_a_service(site: Site, namespace: str) -> None:
 
 
 def ask_two_questions(site: Site, namespace: str) -> None:
-    """An evaluation that never starts, and then asks something else: all that was made for it is made again."""
+    """An evaluation whose worker fits on no node, and which then asks something else: all of it is made again."""
     site.apply(Ref(CONFIG_MAP, namespace, "samples"), data={"samples.ndjson": "{}"})
     ref = Ref(EVALUATIONS, namespace, "question")
     made: list[str] = []
     for pattern in ("one", "another"):
         rule = {"id": "r", "type": "signature", "pattern": pattern}
         data = {"configMap": {"name": "samples", "key": "samples.ndjson"}}
-        site.apply(ref, spec={"rule": rule, "data": data, "shards": 1, "suspend": True})
+        nowhere = {"nodeSelector": {"nowhere": "yes"}}
+        site.apply(ref, spec={"rule": rule, "data": data, "shards": 1, "scheduling": nowhere})
         made.append(until(f"a Job for {pattern}", lambda: _only_job(site, namespace, made), TOLD_WITHIN_S))
     site.delete(ref)
     for name in made:
