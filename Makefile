@@ -65,9 +65,17 @@ test-e2e: venv cluster ## The operator, the chart and the platform on a real clu
 bench-operator: venv ## 5,000 objects on the real API server, beside a plain kopf operator
 	$(RUN) python -m bench.operator
 
+.PHONY: torture
+torture: venv ## The ledger under kill -9 of service, PostgreSQL and Redis, by a crash oracle (SEEDS=20)
+	$(RUN) python -m tests.integration.torture --seeds $(or $(SEEDS),20)
+
 .PHONY: bench-credits
 bench-credits: venv ## The ledger beside pgbench and a naive route (needs wrk; ARGS=--short takes half a minute)
 	$(RUN) python -m bench.credits $(ARGS)
+
+.PHONY: bench-shadow
+bench-shadow: venv ## The evaluation engine beside a plain loop and a pool of it; coverage of its intervals (ARGS=--short: seconds)
+	$(RUN) python -m bench.shadow $(ARGS)
 
 ##@ Work on it
 .PHONY: generate

@@ -169,9 +169,7 @@ def test_what_is_not_parquet_or_cut_short_is_refused(tmp_path: Path) -> None:
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     # 1 GiB of empty lines in about 1 MB
     bomb = tmp_path / "s.ndjson.gz"
-    with gzip.open(bomb, "wb", compresslevel=9) as file:
-        for _ in range(1024):
-            file.write(b"\n" * 2**20)
+    bomb.write_bytes(gzip.compress(b"\n" * 2**20) * 1024)
     with pytest.raises(DataError, match="grows more than 200-fold"):
         counted(bomb)
 
