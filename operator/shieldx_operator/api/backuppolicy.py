@@ -149,7 +149,7 @@ class TaskStatus(Model):
     last_success: str | None = Field(default=None, description="When it last succeeded.", json_schema_extra=_TIME)
     last_run: str | None = Field(default=None, description="When it last ended.", json_schema_extra=_TIME)
     for_backup: str | None = Field(default=None, description="The copy that it was about.")
-    job: str | None = Field(default=None, description="The Job that it is done by now.")
+    job: str | None = Field(default=None, description="The Job that it was done by last.")
     failure: CopyFailure | None = Field(default=None, description="Why it failed last, if it did.")
 
 

@@ -15,4 +15,6 @@ APPLIED_ANNOTATION: Final = f"{API_GROUP}/applied"
 """Digest of what was applied last, so that a field which is no longer wanted is noticed and withdrawn."""
 INITIAL_ANNOTATION: Final = f"{API_GROUP}/initial"
 """Present once the initial fields were given: a crash between creation and initial fields is made good."""
+CONCERNS_ANNOTATION: Final = f"{API_GROUP}/concerns"
+"""Custom resources of the same namespace beside the owner that look again when this object changes: `Kind/name ...`."""
 MAX_LABEL_VALUE: Final = 63

@@ -23,10 +23,12 @@ from shieldx_operator.engine.client import path_of
 from shieldx_operator.engine.connection import Cluster, ssl_context
 from shieldx_operator.engine.ledger import WatchLedger
 from shieldx_operator.engine.metrics import Metrics
+from shieldx_operator.engine.names import CONCERNS_ANNOTATION
 from shieldx_operator.engine.types import Kind, Obj, Ref, Resource
 
 SERVER_TIMEOUT_S: Final = 240
 _CHUNK: Final = 250
+_MAX_CONCERNED: Final = 32
 _RETRIES_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
 _RESTART_MIN_S: Final = 2.0
 _RESTART_MAX_S: Final = 60.0
@@ -54,6 +56,17 @@ def parent_of(obj: Obj, kinds: Mapping[tuple[str, str], Resource]) -> Ref | None
         if labels.get(LABEL_OWNER_KIND) == kind and labels.get(LABEL_OWNER_NAME):
             return Ref(resource, namespace, labels[LABEL_OWNER_NAME])
     return None
+
+
+def led_to(obj: Obj, kinds: Mapping[tuple[str, str], Resource]) -> list[Ref]:
+    """Every registered custom resource that must look again when `obj` changes: its own one, and those it concerns."""
+    parent = parent_of(obj, kinds)
+    metadata = obj.get("metadata", {})
+    by_name = {kind: resource for (_, kind), resource in kinds.items()}
+    concerned = str((metadata.get("annotations") or {}).get(CONCERNS_ANNOTATION, "")).split()[:_MAX_CONCERNED]
+    others = [entry.partition("/") for entry in concerned]
+    found = [Ref(by_name[kind], metadata.get("namespace", ""), name) for kind, _, name in others if kind in by_name]
+    return [*([parent] if parent else []), *found]
 
 
 @dataclass(slots=True)
@@ -162,6 +175,8 @@ class Watcher:
         return registry
 
     def _on_parent(self, resource: Resource) -> Callable[..., Any]:
+        touch_owner = self._on_owned()
+
         async def touch(event: Mapping[str, Any], **_: Any) -> None:
             metadata = event["object"]["metadata"]
             ref = Ref(resource, metadata.get("namespace", ""), metadata["name"])
@@ -170,6 +185,8 @@ class Watcher:
             else:
                 self.seen[ref] = metadata["resourceVersion"]
             self.touched(ref, event["type"] is None)
+            # a custom resource may be made by another one, which waits for what comes of it
+            await touch_owner(event)
 
         return touch
 
@@ -177,10 +194,10 @@ class Watcher:
         kinds = {(kind.resource.group, kind.resource.kind): kind.resource for kind in self.kinds}
 
         async def touch(event: Mapping[str, Any], **_: Any) -> None:
-            ref = parent_of(event["object"], kinds)
             # what was there at the start needs no look of its own: its parent is in the first list as well
-            if ref is not None and event["type"] is not None:
-                self.touched(ref, False)
+            if event["type"] is not None:
+                for ref in led_to(event["object"], kinds):
+                    self.touched(ref, False)
 
         return touch
 

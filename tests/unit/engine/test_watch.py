@@ -5,7 +5,7 @@ import pytest
 from bench.operator.widget import CONFIG_MAPS, widgets
 from shieldx_operator.engine.sweep import still_suspect, suspects
 from shieldx_operator.engine.types import Ref
-from shieldx_operator.engine.watch import parent_of
+from shieldx_operator.engine.watch import led_to, parent_of
 
 GROUP = "g.shieldx.io"
 WIDGETS = widgets(GROUP)
@@ -37,6 +37,13 @@ def owner(api_version: str, *, controller: bool = True) -> dict[str, Any]:
 )
 def test_an_owned_object_leads_to_its_custom_resource(obj: dict[str, Any], expected: Ref | None) -> None:
     assert parent_of(obj, KINDS) == expected
+
+
+def test_an_object_leads_to_its_owner_and_to_all_that_it_concerns() -> None:
+    obj = owned(owner(f"{GROUP}/v1"))
+    obj["metadata"]["annotations"] = {"platform.shieldx.io/concerns": "Widget/b Gadget/x Widget/d"}
+    assert led_to(obj, KINDS) == [A, B, Ref(WIDGETS, "n", "d")]
+    assert led_to({"metadata": {"name": "c"}}, KINDS) == []
 
 
 def test_what_watch_and_list_agree_on_is_not_suspect() -> None:
