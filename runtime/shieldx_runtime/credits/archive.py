@@ -58,6 +58,7 @@ class _Entries:
 _ENTRIES: Final = {
     "ledger": _Entries("ledger", "accounts", "tenant_id", "text", "version"),
     "audit": _Entries("audit", "accounts", "tenant_id", "text", "version"),
+    "events": _Entries("events", "event_heads", "chain_id", "integer", "seq"),
     "chain_links": _Entries("chain_links", "chain_heads", "chain_id", "integer", "seq"),
 }
 

@@ -8,13 +8,9 @@ from shieldx_runtime.core.database import Connection
 from shieldx_runtime.core.ledger import Checkpoint
 
 _SQL: Final = statements.load(resources.files("shieldx_runtime.credits") / "verify.sql")
-_CHECKS: Final = ("sums", "reserved", "running_balances", "links", "link_ends", "leaves", "leaves_without_entries")
-_TENANT_CHECKS: Final = (
-    "tenant_sums",
-    "tenant_running_balances",
-    "tenant_chains",
-    "tenant_chain_ends",
-    "tenant_entries",
+_CHECKS: Final = (
+    *("sums", "reserved", "running_balances"),
+    *("links", "link_ends", "leaves", "leaves_without_entries", "events", "event_ends"),
 )
 _SHOWN: Final = 20
 """Faults told of each kind."""
@@ -26,20 +22,14 @@ async def verify(connection: Connection) -> list[str]:
     All checks see one snapshot if the caller holds a transaction of isolation repeatable read.
     """
     problems: list[str] = []
-    for name in _CHECKS if await _has_links(connection) else _TENANT_CHECKS:
+    for name in _CHECKS:
         problems += [row["problem"] for row in await connection.fetch(_SQL[name], _SHOWN)]
     return problems
 
 
 async def checkpoint(connection: Connection) -> Checkpoint:
     """The ends of all audit chains, as this transaction sees them."""
-    name = "checkpoint" if await _has_links(connection) else "tenant_checkpoint"
-    row = await connection.fetchrow(_SQL[name])
+    row = await connection.fetchrow(_SQL["checkpoint"])
     if row is None:
         raise RuntimeError("an aggregate that always gives a row gave none")
     return Checkpoint(chains=row["chains"], entries=row["entries"], root=row["root"])
-
-
-async def _has_links(connection: Connection) -> bool:
-    """Whether the schema has chains by writer (migration 2) instead of by tenant."""
-    return bool(await connection.fetchval(_SQL["has_links"]))

@@ -1,11 +1,5 @@
 -- Whether the books add up. Each statement gives one line a fault and nothing where all is well.
 
---
--- Until migration 2 each tenant had a chain of its own (tenant_*); from then on each writer has one.
-
--- name: has_links
-SELECT to_regclass('credits.chain_links') IS NOT NULL AS present;
-
 -- name: sums
 SELECT format('tenant %s: balance %s, spent %s, purchased %s and version %s; its ledger says %s, %s, %s and %s',
               a.tenant_id, a.balance, a.total_spent, a.total_purchased, a.version,
@@ -69,6 +63,27 @@ WHERE h.hash <> coalesce(l.hash, decode(repeat('00', 32), 'hex')) OR (h.seq > 0)
 ORDER BY h.chain_id
 LIMIT $1;
 
+-- name: events
+SELECT format('event chain %s breaks at event %s', chain_id, seq) AS problem
+FROM (
+    SELECT chain_id, seq, hash, entry, lag(hash, 1, decode(repeat('00', 32), 'hex')) OVER w AS previous,
+           row_number() OVER w AS number
+    FROM credits.events
+    WINDOW w AS (PARTITION BY chain_id ORDER BY seq)
+) AS events
+WHERE hash <> sha256(previous || credits.leaf(entry)) OR seq <> number
+ORDER BY chain_id, seq
+LIMIT $1;
+
+-- name: event_ends
+SELECT format('event chain %s ends at event %s, its events end otherwise', h.chain_id, h.seq) AS problem
+FROM credits.event_heads h
+LEFT JOIN credits.events e ON e.chain_id = h.chain_id AND e.seq = h.seq
+WHERE h.hash <> coalesce(e.hash, decode(repeat('00', 32), 'hex')) OR (h.seq > 0) <> (e.seq IS NOT NULL)
+   OR EXISTS (SELECT FROM credits.events later WHERE later.chain_id = h.chain_id AND later.seq > h.seq)
+ORDER BY h.chain_id
+LIMIT $1;
+
 -- name: leaves
 SELECT format('tenant %s: entry %s of the ledger is not what the audit chain %s says', e.tenant_id, e.version, e.chain_id)
     AS problem
@@ -100,79 +115,3 @@ SELECT (SELECT count(*) FROM credits.chain_heads) AS chains,
            || coalesce((SELECT string_agg(convert_to(tenant_id || ' ' || version || ' ' || balance || chr(10), 'UTF8'),
                                           ''::bytea ORDER BY tenant_id) FROM credits.accounts), ''::bytea)), 'hex')
            AS root;
-
--- name: tenant_sums
-SELECT format('tenant %s: balance %s, spent %s, purchased %s and version %s; its ledger says %s, %s, %s and %s',
-              a.tenant_id, a.balance, a.total_spent, a.total_purchased, a.version,
-              coalesce(l.purchased, 0) - coalesce(l.spent, 0), coalesce(l.spent, 0), coalesce(l.purchased, 0),
-              coalesce(l.entries, 0)) AS problem
-FROM credits.accounts a
-LEFT JOIN (
-    SELECT tenant_id, count(*) AS entries,
-           sum(amount) FILTER (WHERE kind = 'purchase') AS purchased,
-           sum(amount) FILTER (WHERE kind = 'consume') AS spent
-    FROM credits.ledger
-    GROUP BY tenant_id
-) l USING (tenant_id)
-WHERE a.total_spent <> coalesce(l.spent, 0) OR a.total_purchased <> coalesce(l.purchased, 0)
-   OR a.balance <> coalesce(l.purchased, 0) - coalesce(l.spent, 0) OR a.version <> coalesce(l.entries, 0)
-ORDER BY a.tenant_id
-LIMIT $1;
-
--- name: tenant_running_balances
-SELECT format('tenant %s: entry %s leaves %s, the entries up to it leave %s', tenant_id, version, balance_after, running)
-    AS problem
-FROM (
-    SELECT tenant_id, version, balance_after,
-           sum(CASE kind WHEN 'purchase' THEN amount ELSE -amount END) OVER w AS running,
-           row_number() OVER w AS number
-    FROM credits.ledger
-    WINDOW w AS (PARTITION BY tenant_id ORDER BY version)
-) AS entries
-WHERE balance_after <> running OR version <> number
-ORDER BY tenant_id, version
-LIMIT $1;
-
--- name: tenant_chains
-SELECT format('tenant %s: the audit chain breaks at entry %s', tenant_id, version) AS problem
-FROM (
-    SELECT tenant_id, version, hash, entry,
-           lag(hash, 1, decode(repeat('00', 32), 'hex')) OVER w AS previous,
-           row_number() OVER w AS number
-    FROM credits.audit
-    WINDOW w AS (PARTITION BY tenant_id ORDER BY version)
-) AS links
-WHERE hash <> sha256(previous || convert_to(entry, 'UTF8')) OR version <> number
-ORDER BY tenant_id, version
-LIMIT $1;
-
--- name: tenant_chain_ends
-SELECT format('tenant %s: the account ends its chain at entry %s, the audit log ends it otherwise', a.tenant_id, a.version)
-    AS problem
-FROM credits.accounts a
-LEFT JOIN credits.audit e ON e.tenant_id = a.tenant_id AND e.version = a.version
-WHERE a.chain_hash <> coalesce(e.hash, decode(repeat('00', 32), 'hex'))
-   OR (a.version > 0) <> (e.version IS NOT NULL)
-   OR EXISTS (SELECT FROM credits.audit later WHERE later.tenant_id = a.tenant_id AND later.version > a.version)
-ORDER BY a.tenant_id
-LIMIT $1;
-
--- name: tenant_entries
-SELECT format('tenant %s: entry %s of the ledger is not what the audit log says', tenant_id, version) AS problem
-FROM credits.ledger l
-LEFT JOIN credits.audit e USING (tenant_id, version)
-WHERE e.entry IS NULL
-   OR (e.entry::json ->> 1, e.entry::json ->> 2, e.entry::json ->> 3, e.entry::json ->> 4, e.entry::json ->> 5,
-       e.entry::json ->> 6, e.entry::json ->> 7)
-      IS DISTINCT FROM
-      (l.tenant_id, l.version::text, l.kind, l.amount::text, l.balance_after::text, l.transaction_id::text,
-       l.idempotency_key::text)
-ORDER BY tenant_id, version
-LIMIT $1;
-
--- name: tenant_checkpoint
-SELECT count(*) AS chains, coalesce(sum(version), 0)::bigint AS entries,
-       encode(sha256(coalesce(string_agg(
-           convert_to(tenant_id || ' ' || version || ' ', 'UTF8') || chain_hash, ''::bytea ORDER BY tenant_id),
-           ''::bytea)), 'hex') AS root
-FROM credits.accounts;
