@@ -1,4 +1,4 @@
-"""`make up`: a credits platform from one object, on a real cluster, and proof that it answers."""
+"""`make up`: a credits platform from one object and a verdict from another, on a real cluster, and proof of both."""
 
 import sys
 import time
@@ -13,6 +13,7 @@ from dev.platform import PlatformError
 NAMESPACE = "shieldx-demo"
 SERVICE = "credits"
 TENANT = "org-123"
+EVALUATION = "rule-001"
 API_PORT = 8080
 READY_TIMEOUT_S = 180
 
@@ -41,6 +42,12 @@ def main() -> int:
         platform.wait_ready("tenant", TENANT, NAMESPACE, READY_TIMEOUT_S)
         step(f"Tenant Ready {time.monotonic() - applied:.1f} s after apply")
         show_calls(console)
+        step("examples/shadowevaluation.yaml: may this detection rule go live?")
+        asked = time.monotonic()
+        platform.kubectl("-n", NAMESPACE, "apply", "--server-side", "-f", "examples/shadowevaluation.yaml")
+        platform.wait_ready("shadowevaluation", EVALUATION, NAMESPACE, READY_TIMEOUT_S)
+        step(f"a verdict {time.monotonic() - asked:.1f} s after apply")
+        show_verdict(console)
     except (PlatformError, OSError) as error:
         console.print(f"[bold red]make up failed:[/] {error}", markup=True)
         return 1
@@ -48,6 +55,14 @@ def main() -> int:
     console.print(platform.kubectl("-n", NAMESPACE, "get", "creditsservices,tenants").rstrip(), soft_wrap=True)
     console.print(f"\nTalk to it:  export KUBECONFIG={platform.kubeconfig()}\nRemove it:   make down", soft_wrap=True)
     return 0
+
+
+def show_verdict(console: Console) -> None:
+    """The columns of the evaluation, and what its verdict rests on."""
+    result = platform.get("shadowevaluation", EVALUATION, NAMESPACE)["status"]["result"]
+    console.print(platform.kubectl("-n", NAMESPACE, "get", "shadowevaluations").rstrip(), soft_wrap=True)
+    for text in (*result["reasons"], *result["recommendations"]):
+        console.print(f"  - {text}", soft_wrap=True, markup=False)
 
 
 def show_calls(console: Console) -> None:

@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 import json
 import os
-import re
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,15 @@ import pytest
 import pytest_asyncio
 import yaml
 
+from dev import platform
+from dev.cluster import place as places
 from shieldx_contract import API_GROUP
 from shieldx_operator.blocks.resources import CONFIG_MAP, JOB, POD
 from shieldx_operator.engine.client import Client
 from shieldx_operator.engine.connection import Cluster
 from shieldx_operator.engine.metrics import Metrics
 from shieldx_operator.engine.types import Obj, Query, Ref, Resource
+from tests.e2e.conftest import AS_INSTALLED
 
 ROOT = Path(__file__).parents[3]
 EVALUATIONS = Resource(API_GROUP, "v1alpha1", "ShadowEvaluation", "shadowevaluations")
@@ -43,32 +46,67 @@ BINDINGS = Resource(
 ANSWER_WITHIN_S = 90.0
 
 
-@pytest.fixture(scope="session")
-def kubeconfig() -> str:
-    """Of the cluster that KUBECONFIG names, else of this checkout's."""
-    if path := os.environ.get("KUBECONFIG"):
-        return path
+NAME, LINK = "sxshadow", "198.18.248.0/30"
+"""A cluster of these tests' own: an operator of the whole cluster would work on their objects as well."""
+UP_TIMEOUT_S = 1800
+
+
+def environment() -> dict[str, str]:
+    """This process's own, but for the names that lead to another cluster."""
+    kept = {k: v for k, v in os.environ.items() if k not in ("KUBECONFIG", "CONTEXT")}
+    return {**kept, "SHIELDX_CLUSTER_NAME": NAME, "SHIELDX_CLUSTER_LINK": LINK}
+
+
+def front_door(*arguments: str, stdin: str | None = None, timeout_s: float = 60, check: bool = True) -> str:
+    """`python -m dev.cluster` about this cluster: what it printed."""
     done = subprocess.run(
-        [sys.executable, "-m", "dev.cluster", "env"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "dev.cluster", *arguments],
+        cwd=ROOT,
+        env=environment(),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
     )
-    found = re.search(r"^export KUBECONFIG=(\S+)$", done.stdout, re.MULTILINE)
-    assert found, f"no cluster for these tests; `make cluster` makes one: {done.stderr[-500:]}"
-    return found.group(1)
+    assert not check or done.returncode == 0, f"{' '.join(arguments)}: {(done.stdout + done.stderr)[-3000:]}"
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def kubeconfig() -> Iterator[str]:
+    """Of the cluster, with the image of this checkout in it. Whoever made it removes it."""
+    if os.environ.get("CONTEXT"):
+        pytest.skip("CONTEXT names your own cluster; these tests kill operators and workers in one of their own")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("SHIELDX_CLUSTER_NAME", NAME)
+    patch.setenv("SHIELDX_CLUSTER_LINK", LINK)
+    place = places.from_environment()
+    patch.undo()
+    was_up = place.kubeconfig.is_file() and "ok" in front_door("kubectl", "get", "--raw=/readyz", check=False)
+    front_door("up", timeout_s=UP_TIMEOUT_S)
+    try:
+        if not os.environ.get(AS_INSTALLED):
+            platform.shown(sys.executable, "-m", "dev.images", "build", "platform")
+            front_door(
+                "load", next(i["archive"] for i in platform.images() if "/platform:" in i["name"]), timeout_s=300
+            )
+        yield str(place.kubeconfig)
+    finally:
+        if not was_up:
+            front_door("down", timeout_s=300)
+            for folder in (place.settings.folder, place.state):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
 def image() -> str:
-    """The runtime's image as this checkout built it, or SHIELDX_TEST_IMAGE; it is in the node and nowhere else."""
-    if name := os.environ.get("SHIELDX_TEST_IMAGE"):
-        return name
-    done = subprocess.run(
-        [sys.executable, "-m", "dev.images", "list", "--json"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    return str(next(i["name"] for i in json.loads(done.stdout) if "/platform:" in i["name"]))
+    """The runtime's image as this checkout built it; it is in the node and nowhere else."""
+    return next(i["name"] for i in platform.images() if "/platform:" in i["name"])
 
 
 @pytest.fixture(scope="session")
-def installed(kubeconfig: str) -> None:
+def prepared(kubeconfig: str) -> None:
     """The CRD of this checkout, and the policy that confines workers."""
 
     async def install() -> None:
@@ -222,7 +260,7 @@ class Ground:
 
 
 @pytest_asyncio.fixture
-async def ground(kubeconfig: str, image: str, installed: None, tmp_path: Path) -> AsyncIterator[Ground]:  # noqa: ARG001
+async def ground(kubeconfig: str, image: str, prepared: None, tmp_path: Path) -> AsyncIterator[Ground]:  # noqa: ARG001
     namespace = f"shieldx-shadow-{secrets.token_hex(3)}"
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     async with await Cluster(kubeconfig=kubeconfig).client() as api:
@@ -237,22 +275,6 @@ async def ground(kubeconfig: str, image: str, installed: None, tmp_path: Path) -
 
 
 @pytest.fixture
-def kubectl(kubeconfig: str, ground: Ground) -> Callable[..., str]:
+def kubectl(ground: Ground) -> Callable[..., str]:
     """kubectl in the test's namespace."""
-
-    def call(*arguments: str, stdin: str | None = None) -> str:
-        command = [sys.executable, "-m", "dev.cluster", "kubectl", "-n", ground.namespace, *arguments]
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            env={**os.environ, "KUBECONFIG": kubeconfig},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    return call
+    return lambda *arguments, stdin=None: front_door("kubectl", "-n", ground.namespace, *arguments, stdin=stdin)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.shadow.conftest import ROOT, Ground
+from tests.e2e.shadow.conftest import ROOT, Ground, environment
 from tests.e2e.shadow.samples import SPEC, ndjson
 
 TIMEOUT_S = 400
@@ -24,14 +24,14 @@ def read(ground: Ground, tmp_path: Path) -> Callable[..., str]:
     )
     program.chmod(0o755)
 
-    def run(document: str, **environment: str) -> str:
+    def run(document: str, **variables: str) -> str:
         text = (ROOT / "docs" / document).read_text(encoding="utf-8")
         blocks = re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
         assert blocks
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", "\n".join(blocks)],
             cwd=ROOT,
-            env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", **environment},
+            env={**environment(), "PATH": f"{tmp_path}:{os.environ['PATH']}", **variables},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

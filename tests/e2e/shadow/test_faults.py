@@ -5,8 +5,6 @@ import contextlib
 import json
 import os
 import random
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +21,7 @@ from shieldx_operator.engine.reconcile import Reconciler
 from shieldx_operator.engine.types import Obj, Query, Ref
 from shieldx_operator.kinds.shadowevaluation import ShadowEvaluationKind
 from shieldx_operator.settings import OperatorSettings
-from tests.e2e.shadow.conftest import ROOT, Ground, until
+from tests.e2e.shadow.conftest import Ground, front_door, until
 from tests.e2e.shadow.samples import MATRIX, SPEC, ndjson
 
 SLOW = {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"cpu": "60m", "memory": "512Mi"}}
@@ -36,22 +34,11 @@ async def ready(ground: Ground) -> Ground:
     return ground
 
 
-def on_the_node(*command: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "dev.cluster", "exec-node", *command],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    return done.stdout
-
-
 def kill_9(pod: Obj) -> None:
     """The worker's first process, as the kernel's out-of-memory killer would do it."""
     uid = pod["metadata"]["uid"].replace("-", "[-_]")
-    on_the_node("sh", "-c", f"for p in $(grep -l '{uid}' /proc/[0-9]*/cgroup | cut -d/ -f3); do kill -9 $p; done")
+    found = f"grep -l '{uid}' /proc/[0-9]*/cgroup | cut -d/ -f3"
+    front_door("exec-node", "sh", "-c", f"for p in $({found}); do kill -9 $p; done")
 
 
 async def running(ground: Ground, name: str) -> list[Obj]:
