@@ -20,6 +20,7 @@ from shieldx_runtime.core.migrations import run as run_migrations
 from shieldx_runtime.core.server import ListenError
 from shieldx_runtime.core.settings import SettingsError, load_database, load_log, load_serve
 from shieldx_runtime.credits import export_commands
+from shieldx_runtime.shadow import commands as shadow
 
 _TERMINATION_LOG: Final = Path("/dev/termination-log")
 """What a container writes here, Kubernetes shows as the reason of its end."""
@@ -46,6 +47,7 @@ def _ledger() -> Ledger:
 
 # here the two meet: neither slice imports the other
 app.add_typer(backup.build(_ledger), name="backup")
+app.add_typer(shadow.build(), name="shadow")
 
 
 @credits_app.command()

@@ -1,0 +1,105 @@
+"""`shadow evaluate` and `shadow report`: for a person with a rule, a file of samples, and no cluster."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+_EXIT_FAILED: Final = 1
+_EXIT_TASK: Final = 2
+_MAX_RULE_BYTES: Final = 1 << 20
+
+_Share = Annotated[float | None, typer.Option(min=0, max=1)]
+
+
+def build() -> typer.Typer:
+    """The commands; what they need is imported when one runs."""
+    app = typer.Typer(help="Shadow evaluation: may this rule go live?", no_args_is_help=True)
+    app.command()(evaluate)
+    app.command()(report)
+    return app
+
+
+def evaluate(  # noqa: PLR0913 - the options of a command
+    data: Annotated[Path, typer.Option(help="Labelled samples: NDJSON, CSV or Parquet, plain, .gz or .zst.")],
+    rule: Annotated[Path, typer.Option(help="The rule, as JSON.")],
+    *,
+    baseline: Annotated[Path | None, typer.Option(help="The live rule, as JSON.")] = None,
+    sample_size: Annotated[int | None, typer.Option(min=1, help="Draw so many, by label. Unset: all.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, max=32, help="Processes; changes no number.")] = 2,
+    batch_size: Annotated[int, typer.Option(min=1, max=100_000, help="Changes no number.")] = 1000,
+    min_precision: _Share = None,
+    min_recall: _Share = None,
+    min_f1: _Share = None,
+    max_false_positive_rate: _Share = None,
+    prevalence: Annotated[float | None, typer.Option(help="Share of attacks in real traffic, such as 0.001.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write the whole answer here, as JSON.")] = None,
+) -> None:
+    """Judge a rule on labelled samples. Exit 2: the rule or an option is wrong; exit 1: the data cannot be read."""
+    from shieldx_runtime.shadow import display  # noqa: PLC0415 - a command's own
+    from shieldx_runtime.shadow.document import document  # noqa: PLC0415 - as above
+    from shieldx_runtime.shadow.errors import DataError, TaskError  # noqa: PLC0415 - as above
+    from shieldx_runtime.shadow.evaluation import evaluate as run  # noqa: PLC0415 - as above
+    from shieldx_runtime.shadow.task import Task  # noqa: PLC0415 - as above
+    from shieldx_verdict import Gates, judge  # noqa: PLC0415 - as above
+
+    if prevalence is not None and not 0 < prevalence < 1:
+        raise _end(f"--prevalence is {prevalence:g}; it must be above 0 and below 1", _EXIT_TASK)
+    asked: dict[str, Any] = {
+        "rule": _read(rule, "--rule"),
+        "baseline": None if baseline is None else _read(baseline, "--baseline"),
+        "data": {"path": str(data)},
+        "seed": seed,
+        "workers": workers,
+        "batchSize": batch_size,
+        **({} if sample_size is None else {"sampleSize": sample_size}),
+    }
+    began = time.monotonic()
+    try:
+        task = Task.from_dict(asked)
+        with display.progress() as told:
+            found = run(task, progress=told)
+    except TaskError as error:
+        raise _end(str(error), _EXIT_TASK) from error
+    except DataError as error:
+        raise _end(str(error), _EXIT_FAILED) from error
+    result = judge(found.counts, Gates(min_precision, min_recall, min_f1, max_false_positive_rate), prevalence)
+    answer = document(task, found, result, seconds=time.monotonic() - began)
+    display.show(answer)
+    if output is not None:
+        output.write_text(json.dumps(answer, indent=2) + "\n", encoding="utf-8")
+
+
+def report(
+    result: Annotated[Path, typer.Argument(help="What `shadow evaluate --output` wrote.")],
+    output: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
+) -> None:
+    """Write an evaluation as a page of HTML: matrix, intervals, missed attacks, threshold curve, mistakes."""
+    from shieldx_runtime.shadow.report import render  # noqa: PLC0415 - a command's own
+
+    try:
+        page = render(json.loads(result.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        told = f"{type(error).__name__}: {error}"
+        raise _end(f"{result} is no answer of `shadow evaluate --output`: {told}", _EXIT_FAILED) from error
+    output.write_text(page, encoding="utf-8")
+    sys.stdout.write(f"{output}\n")
+
+
+def _read(path: Path, option: str) -> Any:
+    try:
+        text = path.read_bytes()
+        if len(text) > _MAX_RULE_BYTES:
+            raise _end(f"{option}: {path} has {len(text):,} bytes; a rule has at most {_MAX_RULE_BYTES:,}", _EXIT_TASK)
+        return json.loads(text)
+    except (OSError, ValueError) as error:
+        raise _end(f"{option}: {path} cannot be read as JSON: {error}", _EXIT_TASK) from error
+
+
+def _end(message: str, code: int) -> typer.Exit:
+    sys.stderr.write(message + "\n")
+    return typer.Exit(code)

@@ -1,0 +1,87 @@
+"""The two commands, as a person runs them, and the page that comes of it."""
+
+import json
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from shieldx_runtime.shadow.commands import build
+from shieldx_runtime.shadow.figures import threshold_points
+
+RUN = CliRunner()
+EVIL = '<script>alert("x")</script>[red]x[/red]'
+
+
+def asked(tmp_path: Path, rule: Any, *options: str) -> tuple[int, str, Path]:
+    data, rule_file, output = tmp_path / "s.ndjson", tmp_path / "rule.json", tmp_path / "r.json"
+    rows = [{"payload": EVIL, "label": "attack", "attack_type": "<b>xss"}] * 30
+    rows += [{"payload": f"ok {n}", "label": "benign", "path": "/a"} for n in range(70)]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    rule_file.write_text(json.dumps(rule), encoding="utf-8")
+    done = RUN.invoke(
+        build(), ["evaluate", "--data", str(data), "--rule", str(rule_file), "--output", str(output), *options]
+    )
+    return done.exit_code, done.output, output
+
+
+def test_an_evaluation_tells_verdict_matrix_and_where_it_came_from(tmp_path: Path) -> None:
+    code, told, output = asked(tmp_path, {"type": "signature", "pattern": "ok 1"}, "--min-recall", "0.5")
+    assert code == 0
+    assert told.startswith("REJECT")
+    answer = json.loads(output.read_text(encoding="utf-8"))
+    assert answer["result"]["matrix"] == {
+        "truePositives": 0,
+        "falsePositives": 11,
+        "trueNegatives": 59,
+        "falseNegatives": 30,
+    }
+    assert answer["datasetDigest"].startswith("sha256:")
+    assert len(answer["mistakes"]["falsePositives"]) == 11
+
+
+def test_a_wrong_rule_ends_with_2_and_the_field(tmp_path: Path) -> None:
+    code, told, _ = asked(tmp_path, {"type": "signature", "pattern": "(?=a)", "syntax": "regex"})
+    assert code == 2
+    assert "rule.pattern" in told
+
+
+def test_data_that_are_not_there_end_with_1(tmp_path: Path) -> None:
+    rule = tmp_path / "rule.json"
+    rule.write_text('{"type":"signature","pattern":"x"}', encoding="utf-8")
+    done = RUN.invoke(build(), ["evaluate", "--data", str(tmp_path / "none.csv"), "--rule", str(rule)])
+    assert done.exit_code == 1
+    assert "cannot be read" in done.output
+
+
+@pytest.mark.parametrize(
+    "rule", [{"type": "signature", "pattern": "ok 1"}, {"type": "anomaly_detection", "threshold": 7}]
+)
+def test_the_page_holds_no_markup_of_an_attacker(tmp_path: Path, rule: dict[str, Any]) -> None:
+    _, _, output = asked(tmp_path, rule, "--prevalence", "0.01")
+    page = tmp_path / "report.html"
+    done = RUN.invoke(build(), ["report", str(output), "--output", str(page)])
+    assert done.exit_code == 0, done.output
+    text = page.read_text(encoding="utf-8")
+    assert "<script" not in text
+    assert "<b>xss" not in text
+    assert "&lt;script&gt;" in text
+    figures = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
+    assert figures
+    for figure in figures:
+        ET.fromstring(figure)  # noqa: S314 - our own page
+
+
+def test_what_is_no_answer_is_refused_by_name(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text("{}", encoding="utf-8")
+    done = RUN.invoke(build(), ["report", str(wrong)])
+    assert done.exit_code == 1
+    assert "wrong.json" in done.output
+
+
+def test_a_threshold_counts_what_lies_at_or_above_it() -> None:
+    assert threshold_points([[1.0, 1, 3], [2.0, 3, 1]]) == [(1.0, 0.5, 1.0, 2 / 3), (2.0, 0.75, 0.75, 0.75)]
