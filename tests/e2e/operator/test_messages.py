@@ -17,7 +17,7 @@ from tests.e2e.operator.release import PREFIX, Release
 from tests.e2e.operator.site import NAMESPACES, Site, until
 
 TOLD_WITHIN_S = 30
-MENDED_WITHIN_S = 90
+MENDED_WITHIN_S = 150
 MISSING_VERSION = "9.9.9"
 WRONG = "wrong-password-of-a-person"
 QUOTA = Resource("", "v1", "ResourceQuota", "resourcequotas")
