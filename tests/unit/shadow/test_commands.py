@@ -58,7 +58,7 @@ def test_data_that_are_not_there_end_with_1(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "rule", [{"type": "signature", "pattern": "ok 1"}, {"type": "anomaly_detection", "threshold": 7}]
+    "rule", [{"type": "signature", "pattern": "ok 1"}, {"type": "anomaly_detection", "threshold": 100}]
 )
 def test_the_page_holds_no_markup_of_an_attacker(tmp_path: Path, rule: dict[str, Any]) -> None:
     _, _, output = asked(tmp_path, rule, "--prevalence", "0.01")
