@@ -1,12 +1,11 @@
 """Redis as a place for values that can be found again elsewhere. Losing it is never an error.
 
-Every call is bounded to a fraction of a request. After a failed call the cache rests for a moment, so that a Redis
-that does not answer costs one wait a second and not one a request.
+Every call is bounded to a fraction of a request. After some failed calls a breaker leaves Redis alone for a moment, so
+that one that does not answer costs one wait a second and not one a request.
 """
 
 import asyncio
 import random
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +16,17 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from shieldx_contract import ENV_CACHE_URI_FILE
 from shieldx_runtime.core import log
+from shieldx_runtime.core.breaker import Breaker, State
 from shieldx_runtime.core.metrics import Metrics
 from shieldx_runtime.core.settings import SettingsError, read_secret
 
 _CALL_TIMEOUT_S: Final = 0.1
 _REST_S: Final = 1.0
+_THRESHOLD: Final = 3
 _MAX_CONNECTIONS: Final = 64
 _LISTEN_TIMEOUT_S: Final = 5.0
 _SET_IF_NEWER: Final = """
@@ -41,6 +42,7 @@ if ARGV[2] ~= '' then redis.call('PUBLISH', ARGV[2], ARGV[3]) end
 return 1
 """
 _logger = log.get(__name__)
+_outages: Final = log.Seldom(1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,33 +77,47 @@ class Cache:
         """Raises: SettingsError, the file does not hold a redis:// URI."""
         self._ttl_s = ttl_s
         self._metrics = metrics
-        self._rest_until = 0.0
+        self._breaker = Breaker("redis", threshold=_THRESHOLD, open_s=_REST_S)
+        metrics.watch(self._breaker)
         self._redis = _client(uri_file)
         self._set_if_newer = self._redis.register_script(_SET_IF_NEWER)
 
     @property
-    def _resting(self) -> bool:
-        return self._ttl_s == 0 or time.monotonic() < self._rest_until
+    def breaker(self) -> Breaker:
+        return self._breaker
 
     async def get(self, key: str) -> tuple[int, bytes] | None:
         """Version and value, or None: not there, unreadable, or Redis is away."""
-        if self._resting:
+        if self._ttl_s == 0 or not self._breaker.admit():
             return None
         try:
             async with asyncio.timeout(_CALL_TIMEOUT_S):
                 entry = await self._redis.get(key)
+        except ResponseError:
+            # something else stands at that key
+            self._breaker.succeeded()
+            return None
         except (RedisError, OSError, TimeoutError) as error:
             self._failed(error)
             return None
+        except asyncio.CancelledError:
+            self._breaker.given_up()
+            raise
+        self._breaker.succeeded()
         if not isinstance(entry, bytes):
             return None
         version, bar, value = entry.partition(b"|")
         return (int(version), value) if bar and version.isdigit() else None
 
-    async def put(self, entries: Sequence[Entry], *, channel: str = "", message: str = "") -> None:
-        """Stores each entry unless a newer version is there, and tells `message` to who listens at `channel`."""
-        if self._resting:
-            return
+    async def put(self, entries: Sequence[Entry], *, channel: str = "", message: str = "") -> bool:
+        """Stores each entry unless a newer version is there, and tells `message` to who listens at `channel`.
+
+        False: Redis was not reached.
+        """
+        if self._ttl_s == 0:
+            return True
+        if not self._breaker.admit():
+            return False
         args: list[str | bytes | int] = [self._ttl_s, channel, message]
         for entry in entries:
             args += (entry.version, entry.value)
@@ -110,6 +126,12 @@ class Cache:
                 await self._set_if_newer(keys=[entry.key for entry in entries], args=args)
         except (RedisError, OSError, TimeoutError) as error:
             self._failed(error)
+            return False
+        except asyncio.CancelledError:
+            self._breaker.given_up()
+            raise
+        self._breaker.succeeded()
+        return True
 
     async def listen(self, channel: str, hear: Callable[[bytes], None], lost: Callable[[], None]) -> None:
         """Hands every message of `channel` to `hear`, for ever; `lost` is called where some may have been missed."""
@@ -122,7 +144,7 @@ class Cache:
                         said = await subscription.get_message(timeout=_LISTEN_TIMEOUT_S)
                         if said is not None:
                             hear(said["data"])
-                        elif self._resting:
+                        elif self._breaker.state is not State.CLOSED:
                             # nothing heard, and others have found Redis away: a connection that hangs is a lost one
                             raise RedisError("silent")  # noqa: TRY301 - as if it had said so itself
             except (RedisError, OSError, TimeoutError) as error:
@@ -148,9 +170,9 @@ class Cache:
 
     def _failed(self, error: BaseException) -> None:
         self._metrics.cache_error()
-        if time.monotonic() >= self._rest_until:
-            _logger.warning("cache unavailable", problem=_words(error), rests_s=_REST_S)
-        self._rest_until = time.monotonic() + _REST_S
+        self._breaker.failed()
+        if _outages.due():
+            _logger.warning("cache unavailable", problem=_words(error), others=_outages.take_passed_over())
 
 
 def _client(uri_file: Path) -> Redis:

@@ -16,11 +16,13 @@ from asyncpg.pool import PoolConnectionProxy
 
 from shieldx_contract import ENV_DATABASE_URI_FILE
 from shieldx_runtime.core import log
+from shieldx_runtime.core.breaker import Breaker
 from shieldx_runtime.core.faults import (
     DatabaseUnavailableError,
     InvalidUriError,
     Target,
     describe,
+    is_away,
     is_unavailability,
     parse_target,
 )
@@ -29,6 +31,8 @@ from shieldx_runtime.core.settings import DatabaseSettings, SettingsError, read_
 _LIFETIME_S: Final = 300.0
 _HEALTH_INTERVAL_S: Final = 30.0
 _RELEASE_TIMEOUT_S: Final = 2.0
+_THRESHOLD: Final = 5
+_OPEN_S: Final = 1.0
 _logger = log.get(__name__)
 
 Record = asyncpg.Record
@@ -76,7 +80,10 @@ async def _keep_session(_: Connection) -> None:
 class Database:
     """The pool. `timeout_s` bounds a connect and, in the server, each statement; callers bound the whole call."""
 
-    def __init__(self, settings: DatabaseSettings) -> None:
+    def __init__(self, settings: DatabaseSettings, breaker: Breaker | None = None, *, probes: bool = False) -> None:
+        """`breaker` refuses calls while the database is away; calls of one that `probes` it does not refuse."""
+        self._breaker = breaker or Breaker("postgresql", threshold=_THRESHOLD, open_s=_OPEN_S)
+        self._probes = probes
         self._uri_file = settings.uri_file
         self._timeout_s = settings.request_timeout_s
         self._size = settings.pool_max_size
@@ -134,6 +141,8 @@ class Database:
     async def _connection(self) -> AsyncIterator[_Pooled]:
         if self._pool is None:
             raise DatabaseUnavailableError("the pool is not open")
+        if not self._breaker.admit() and not self._probes:
+            raise DatabaseUnavailableError("the database has been away: it is left alone for a moment")
         try:
             connection = await self._pool.acquire()
             try:
@@ -143,7 +152,16 @@ class Database:
                 self._release_later(self._pool, connection)
                 raise
             await self._pool.release(connection, timeout=_RELEASE_TIMEOUT_S)
+            self._breaker.succeeded()
+        except asyncio.CancelledError:
+            # a lock or the database? `_release` finds out
+            self._breaker.given_up()
+            raise
         except Exception as error:
+            if is_away(error):
+                self._breaker.failed()
+            else:
+                self._breaker.succeeded()
             if is_unavailability(error):
                 raise DatabaseUnavailableError(describe(error, target_of(self._uri_file))) from error
             raise
@@ -157,6 +175,7 @@ class Database:
         try:
             await pool.release(connection, timeout=_RELEASE_TIMEOUT_S)
         except Exception as error:  # noqa: BLE001 - the pool has closed the connection; the next one is new
+            self._breaker.failed()
             _logger.debug("connection given up", error=type(error).__name__)
 
     async def _connect(self, *_: Any, **options: Any) -> Connection:

@@ -100,6 +100,24 @@ def is_unavailability(error: BaseException) -> bool:
     )
 
 
+def is_away(error: BaseException) -> bool:
+    """Whether `error` says that the database itself does not answer, and not that this one statement failed.
+
+    A lock that somebody holds or a statement that takes too long is no reason to leave the database alone.
+    """
+    if isinstance(error, asyncpg.PostgresError):
+        return is_unavailability(error) and not isinstance(
+            error,
+            asyncpg.QueryCanceledError
+            | asyncpg.LockNotAvailableError
+            | asyncpg.SerializationError
+            | asyncpg.DeadlockDetectedError
+            | asyncpg.UndefinedTableError
+            | asyncpg.UndefinedFunctionError,
+        )
+    return is_unavailability(error)
+
+
 def is_settled(error: BaseException) -> bool:
     """Whether waiting will hardly help: credentials, database name or permission are wrong."""
     return isinstance(

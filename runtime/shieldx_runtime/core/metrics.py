@@ -17,6 +17,8 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from shieldx_runtime.core.breaker import Breaker
+
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
 _WINDOW: Final = 1000
 _BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.018, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -33,6 +35,12 @@ class Metrics:
         )
         self._fronted = Counter(
             "http_front_answers", "Requests that were answered before the application", registry=self.registry
+        )
+        self._breakers = Gauge(
+            "credits_circuit_breaker_state",
+            "0 closed, 1 half-open, 2 open",
+            ["dependency"],
+            registry=self.registry,
         )
         self._durations = _Durations()
         self.registry.register(self._durations)
@@ -69,6 +77,10 @@ class Metrics:
         self._tiers[tier, hit].inc()
         if hit or tier == "l2":
             self._recent_reads.append(hit)
+
+    def watch(self, breaker: Breaker) -> None:
+        """Tells the state of a breaker from now on."""
+        self._breakers.labels(breaker.name).set_function(lambda: float(breaker.state))
 
     def fronted(self) -> None:
         self._fronted.inc()

@@ -1,8 +1,9 @@
 """Tenants and keys: calls of administrators."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Path, Request
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from shieldx_contract import CREDITS_KEY_PATH, CREDITS_TENANT_PATH
@@ -19,6 +20,12 @@ from shieldx_runtime.credits.schemas import (
     KeyId,
     RegisterKeyBody,
 )
+
+
+class BreakerAnswer(BaseModel):
+    name: str
+    state: Literal["closed"]
+
 
 _KeyPath = Annotated[KeyId, Path(description="Id of the key: its middle part.", examples=["0123456789abcdef"])]
 
@@ -55,6 +62,14 @@ async def delete_key(request: Request, key_id: _KeyPath) -> Response:
     return Response(status_code=204)
 
 
+async def reset_breaker(
+    request: Request, name: Annotated[str, Path(max_length=64, description="postgresql or redis.")]
+) -> Response:
+    """Closes a circuit breaker of the process that answers, whatever it has seen."""
+    breaker = service_of(request).reset_breaker(name)
+    return answer(BreakerAnswer(name=breaker.name, state="closed"))
+
+
 def _sorted(body: IssueKeyBody | RegisterKeyBody) -> list[Any]:
     return sorted(body.scope_set())
 
@@ -82,4 +97,10 @@ def add_to(app: FastAPI) -> None:
         responses={201: {"model": KeyAnswer, **created[201]}, **key_problems},
         **admin,
     )(put_key)
+    app.post(
+        "/credits/breakers/{name}/reset",
+        response_model=BreakerAnswer,
+        responses=refusals(problems.UNKNOWN_BREAKER),
+        **admin,
+    )(reset_breaker)
     app.delete(CREDITS_KEY_PATH, status_code=204, responses=refusals(), **admin)(delete_key)

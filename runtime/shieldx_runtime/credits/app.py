@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from shieldx_runtime.core import log
 from shieldx_runtime.core.auth import Authenticator
+from shieldx_runtime.core.breaker import Breaker
 from shieldx_runtime.core.cache import Cache
 from shieldx_runtime.core.database import Database, target_of
 from shieldx_runtime.core.edge import Admission, Edge
@@ -50,11 +51,13 @@ class _Process:
         """Raises: SettingsError, the cache's URI is of no use."""
         self.settings = settings
         self.metrics = Metrics()
-        database = Database(settings.database)
+        self.breaker = Breaker("postgresql", threshold=5, open_s=1.0)
+        self.metrics.watch(self.breaker)
+        database = Database(settings.database, self.breaker)
         # a connection of its own: a pool full of requests must make the service neither unready nor untidy
-        control = Database(replace(settings.database, pool_max_size=1))
+        control = Database(replace(settings.database, pool_max_size=1), self.breaker, probes=True)
         # and one for consumes: calls that wait for a lock must not keep it
-        consumes = Database(replace(settings.database, pool_max_size=1))
+        consumes = Database(replace(settings.database, pool_max_size=1), self.breaker)
         self.audit = AuditParts(audit, settings.database, self.metrics.registry)
         self.databases = (database, control, consumes, self.audit.database)
         self.repository, self.control = Repository(database, self.audit.texts), Repository(control)
@@ -88,6 +91,7 @@ class _Process:
             authenticator=self.authenticator,
             metrics=self.metrics,
             pepper=self.settings.pepper,
+            breakers=(self.breaker, self.cache.breaker),
         )
         front = CreditsFront(
             batcher=batcher,
@@ -140,6 +144,7 @@ async def run(settings: ServeSettings, audit: AuditSettings) -> None:
             *process.audit.start(),
             asyncio.create_task(_maintain(process.control), name="maintenance"),
             asyncio.create_task(_settle(service), name="settling"),
+            asyncio.create_task(_tell_again(process.balances), name="late news"),
             asyncio.create_task(process.balances.listen(), name="news of other processes"),
         ]
         try:
@@ -216,6 +221,12 @@ async def _settle(service: CreditsService) -> None:
             _logger.exception("settling failed", next_try_s=_MAINTENANCE_RETRY_S)
             pause_s = _MAINTENANCE_RETRY_S
         await asyncio.sleep(pause_s * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
+
+
+async def _tell_again(balances: BalanceCache) -> None:
+    while True:
+        await asyncio.sleep(_SETTLE_INTERVAL_S * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
+        await balances.tell_again()
 
 
 def _namespace(target: Target | None) -> str:

@@ -23,6 +23,8 @@ from shieldx_runtime.credits.model import Account
 L1_CAPACITY: Final = 10_000
 L1_TTL_S: Final = 30.0
 _MAX_FLOORS: Final = 100_000
+_MAX_UNTOLD: Final = 10_000
+_TOLD_AT_ONCE: Final = 128
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Account).decode
 
@@ -107,6 +109,7 @@ class BalanceCache:
         self._channel = f"shieldx:credits:{namespace}:written"
         self._process = secrets.token_hex(8)
         self._metrics = metrics
+        self._untold: OrderedDict[str, Account] = OrderedDict()
         self._loading: dict[str, asyncio.Task[Account | None]] = {}
 
     async def read(self, tenant_id: str, load: Callable[[str], Awaitable[Account | None]]) -> Account | None:
@@ -157,8 +160,27 @@ class BalanceCache:
         for account in accounts:
             self._floors.raise_to(account.tenant_id, account.version)
             self.local.put(account)
+        await self._tell(accounts)
+
+    async def tell_again(self) -> None:
+        """Tells others what could not be told while Redis was away."""
+        while self._untold:
+            some = [self._untold.popitem()[1] for _ in range(min(_TOLD_AT_ONCE, len(self._untold)))]
+            if not await self._tell(some):
+                break
+
+    async def _tell(self, accounts: Sequence[Account]) -> bool:
         news = " ".join([self._process, *(f"{a.tenant_id}={a.version}" for a in accounts)])
-        await self._cache.put([self._entry(a) for a in accounts], channel=self._channel, message=news)
+        if await self._cache.put([self._entry(a) for a in accounts], channel=self._channel, message=news):
+            return True
+        for account in accounts:
+            known = self._untold.get(account.tenant_id)
+            if known is None or known.version < account.version:
+                self._untold[account.tenant_id] = account
+        while len(self._untold) > _MAX_UNTOLD:
+            # who has it in memory still drops it when its time is over
+            self._untold.popitem(last=False)
+        return False
 
     async def listen(self) -> None:
         """Drops what other processes have changed, for ever. What was missed meanwhile is unknown: all is dropped."""

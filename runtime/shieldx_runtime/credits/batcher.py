@@ -19,6 +19,7 @@ from shieldx_runtime.credits.model import Account, Consume, Outcome, Result
 MAX_BATCH: Final = 128
 MAX_WAITING: Final = 8192
 _WATCH_INTERVAL_S: Final = 0.1
+_MARGIN_S: Final = 0.5
 _logger = log.get(__name__)
 
 Decide = Callable[[Sequence[Consume], bool], Awaitable[list[Result]]]
@@ -152,7 +153,11 @@ class Batcher:
 
     async def _results(self, batch: list[_Request], *, wait: bool) -> Sequence[Result | Exception]:
         try:
-            return await self._decide([request.consume for request in batch], wait)
+            # the server ends a statement itself; this is for one that is not heard of any more
+            async with asyncio.timeout(self._timeout_s + _MARGIN_S):
+                return await self._decide([request.consume for request in batch], wait)
+        except TimeoutError as error:
+            return [DatabaseUnavailableError(f"no answer of the database: {error}")] * len(batch)
         except DatabaseUnavailableError as error:
             return [error] * len(batch)
         except Exception as error:  # noqa: BLE001 - each request gets it as its answer

@@ -18,6 +18,7 @@ REFUND_LIMIT = Kind("refund-limit", 422, "Refund limit")
 UNKNOWN_RESERVATION = Kind("unknown-reservation", 404, "Unknown reservation")
 RESERVATION_CLOSED = Kind("reservation-closed", 409, "Reservation closed")
 HOLD_LIMIT = Kind("hold-limit", 422, "Hold limit")
+UNKNOWN_BREAKER = Kind("unknown-breaker", 404, "Unknown circuit breaker")
 API_KEY_CONFLICT = Kind("api-key-conflict", 409, "API key conflict")
 API_KEY_REVOKED = Kind("api-key-revoked", 409, "API key revoked")
 
@@ -40,6 +41,10 @@ def insufficient(tenant_id: str, *, available: int, required: int, replayed: boo
         available=available,
         required=required,
     )
+
+
+def unknown_breaker(name: str, known: list[str]) -> ProblemError:
+    return ProblemError(UNKNOWN_BREAKER, f"there is no circuit breaker {name!r}: use one of {', '.join(known)}")
 
 
 def key_reused() -> ProblemError:

@@ -3,13 +3,14 @@
 import asyncio
 import hmac
 import uuid
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Final
 
 from shieldx_runtime.core import log
 from shieldx_runtime.core.auth import Authenticator, Principal, Scope, StoredKey, hash_key, new_key
+from shieldx_runtime.core.breaker import Breaker
 from shieldx_runtime.core.faults import DatabaseUnavailableError
 from shieldx_runtime.core.metrics import Metrics
 from shieldx_runtime.core.problems import ProblemError
@@ -26,7 +27,7 @@ _logger = log.get(__name__)
 class CreditsService:
     """One object a process. Every method raises ProblemError for a refusal and DatabaseUnavailableError."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its collaborators
         self,
         *,
         repository: Repository,
@@ -35,6 +36,7 @@ class CreditsService:
         authenticator: Authenticator,
         metrics: Metrics,
         pepper: bytes,
+        breakers: Sequence[Breaker] = (),
     ) -> None:
         self._repository = repository
         self._batcher = batcher
@@ -42,6 +44,7 @@ class CreditsService:
         self._authenticator = authenticator
         self._metrics = metrics
         self._pepper = pepper
+        self._breakers = {breaker.name: breaker for breaker in breakers}
 
     async def consume(self, principal: Principal, consume: Consume) -> Receipt:
         """Takes credits, or tells again what the key was first answered.
@@ -245,6 +248,16 @@ class CreditsService:
             if await self._repository.revoke_key(key_id):
                 _logger.info("key revoked", key_id=key_id)
             self._authenticator.forget(key_id)
+
+    def reset_breaker(self, name: str) -> Breaker:
+        """Closes a circuit breaker of this process. Raises: ProblemError 404, there is no such one."""
+        with self.counted("reset_breaker"):
+            breaker = self._breakers.get(name)
+            if breaker is None:
+                raise problems.unknown_breaker(name, sorted(self._breakers))
+            breaker.reset()
+            _logger.info("circuit breaker reset", breaker=name)
+            return breaker
 
     async def _account(self, tenant_id: str) -> Account:
         account = await self._repository.account(tenant_id)

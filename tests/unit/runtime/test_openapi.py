@@ -49,7 +49,7 @@ def test_every_example_fits_its_schema(api: dict[str, Any]) -> None:
 def test_every_call_needs_a_key_and_names_its_refusals(api: dict[str, Any]) -> None:
     assert api["security"] == [{"key": []}]
     operations = [o for path in api["paths"].values() for o in path.values()]
-    assert len(operations) == 19
+    assert len(operations) == 20
     for operation in operations:
         assert {"401", "403", "422", "500", "503"} <= set(operation["responses"])
     assert "402" in api["paths"]["/credits/consume"]["post"]["responses"]
