@@ -146,9 +146,11 @@ class OperatorProcess:
 
     process: subprocess.Popen[str]
     output: Path
+    killed: bool = False
 
     def kill(self) -> None:
         """As the kernel does it: no warning, no last word."""
+        self.killed = True
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(10)
 
@@ -184,6 +186,11 @@ class Ground:
         made = OperatorProcess(process, output)
         self.operators.append(made)
         return made
+
+    def revive(self) -> None:
+        """As the kubelet does it: an operator that ended by itself (a busy machine cost it its lease) starts again."""
+        if self.operators and self.operators[-1].process.poll() is not None and not self.operators[-1].killed:
+            self.start_operator()
 
     def stop_operators(self) -> None:
         for operator in self.operators:
@@ -233,6 +240,7 @@ class Ground:
         """The status once it is Ready for the present generation."""
 
         async def ready() -> Obj | None:
+            self.revive()
             there = await self.there(name)
             told: Obj = there.get("status") or {}
             now = told.get("observedGeneration") == there["metadata"]["generation"]

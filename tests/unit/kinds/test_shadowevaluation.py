@@ -363,12 +363,13 @@ def test_an_answer_stays_when_shards_are_wiped_and_when_the_operator_is_another(
     assert w.plan().apply == ()
 
 
-def test_a_newer_operator_leaves_a_running_job_alone() -> None:
+@pytest.mark.parametrize("image", ["registry.test/platform:2.0.0", "mirror.test/platform:1.0.0"])
+def test_another_operator_leaves_a_running_job_alone(image: str) -> None:
     w = Shadow()
     w.step()
     w.status()
     before = copy.deepcopy(w.job)
-    w.kind = ShadowEvaluationKind(dataclasses.replace(SETTINGS, runtime_image="registry.test/platform:2.0.0"))
+    w.kind = ShadowEvaluationKind(dataclasses.replace(SETTINGS, runtime_image=image))
     w.step()
     assert w.job is not None
     assert before is not None

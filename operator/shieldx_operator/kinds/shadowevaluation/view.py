@@ -81,8 +81,8 @@ def view(parent: Obj, settings: OperatorSettings) -> View:
         image=image,
         question=question,
         run=_short(
+            # not the image that the operator was installed with: another registry of it restarts nothing
             question,
-            image,
             chosen.workers,
             chosen.batch_size,
             chosen.resources.to_json(),
