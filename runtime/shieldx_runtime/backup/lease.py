@@ -63,7 +63,7 @@ class Lease:
             elif time.monotonic() - unchanged_since > self._ttl_s:
                 _logger.warning("its holder is dead, taking over", lease=self._key, holder=holder)
                 break
-            time.sleep(min(self._ttl_s / _RENEWALS, 5.0))
+            time.sleep(min(self._ttl_s / _RENEWALS, 5.0, deadline.remaining_s))
         try:
             self._put(Condition(absent=True) if etag is None else Condition(etag=etag), self._owner)
         except ConflictError as error:
