@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import pytest_asyncio
 
 from shieldx_operator.blocks.resources import CONFIG_MAP, NETWORK_POLICY, ROLE, ROLE_BINDING, SERVICE_ACCOUNT
@@ -12,6 +13,7 @@ from shieldx_operator.engine.types import Obj, Query
 from tests.e2e.shadow.conftest import ROOT, Ground, until
 from tests.e2e.shadow.samples import MATRIX, SPEC, ndjson
 
+pytestmark = pytest.mark.timeout(600, func_only=True)
 HELPERS = (CONFIG_MAP, SERVICE_ACCOUNT, ROLE, ROLE_BINDING, NETWORK_POLICY)
 
 

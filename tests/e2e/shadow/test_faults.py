@@ -24,6 +24,7 @@ from shieldx_operator.settings import OperatorSettings
 from tests.e2e.shadow.conftest import Ground, front_door, until
 from tests.e2e.shadow.samples import MATRIX, SPEC, ndjson
 
+pytestmark = pytest.mark.timeout(900, func_only=True)
 SLOW = {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"cpu": "60m", "memory": "512Mi"}}
 """A worker then needs some seconds for what takes it a quarter of one, and can be met at any moment of it."""
 
@@ -84,10 +85,10 @@ async def evict(ground: Ground, pod: Obj) -> None:
 
 
 async def test_an_operator_that_is_killed_at_any_moment_loses_and_doubles_nothing(ready: Ground) -> None:
-    names = [f"one-{n}" for n in range(6)]
+    names = [f"one-{n}" for n in range(4)]
     for n, name in enumerate(names):
         operator = ready.start_operator()
-        await until(lambda operator=operator: _leads(operator.output), 30, "an operator that leads")
+        await until(lambda operator=operator: _leads(operator.output), 60, "an operator that leads")
         await ready.ask(name, **{**SPEC, "seed": n, "shards": 2, "workers": 1})
         await asyncio.sleep(random.random() * 2.5)  # noqa: S311 - any moment will do
         operator.kill()
