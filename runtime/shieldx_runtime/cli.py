@@ -47,7 +47,23 @@ def _ledger() -> Ledger:
 
 # here the two meet: neither slice imports the other
 app.add_typer(backup.build(_ledger), name="backup")
-app.add_typer(shadow.build(), name="shadow")
+
+
+def _serve_shadow() -> None:
+    from shieldx_runtime.credits.repository import Repository  # noqa: PLC0415 - the keys are the credits service's
+    from shieldx_runtime.shadow.service.app import run  # noqa: PLC0415 - as above
+
+    try:
+        settings = load_serve(os.environ)
+        log.configure(load_log(os.environ).level)
+        uvloop.run(run(settings, lambda database: Repository(database).key))
+    except SettingsError as error:
+        raise _end(str(error), _EXIT_SETTINGS) from error
+    except (ListenError, MigrationError) as error:
+        raise _end(str(error), _EXIT_FAILED) from error
+
+
+app.add_typer(shadow.build(_serve_shadow), name="shadow")
 
 
 @credits_app.command()

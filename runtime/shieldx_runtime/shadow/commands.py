@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -15,11 +16,12 @@ _MAX_RULE_BYTES: Final = 1 << 20
 _Share = Annotated[float | None, typer.Option(min=0, max=1)]
 
 
-def build() -> typer.Typer:
-    """The commands; what they need is imported when one runs."""
+def build(serve: Callable[[], None]) -> typer.Typer:
+    """The commands; what they need is imported when one runs. `serve` needs the keys of another slice."""
     app = typer.Typer(help="Shadow evaluation: may this rule go live?", no_args_is_help=True)
     app.command()(evaluate)
     app.command()(report)
+    app.command("serve", help="Serve the shadow API until SIGTERM. The environment has the settings.")(serve)
     return app
 
 

@@ -23,7 +23,8 @@ def asked(tmp_path: Path, rule: Any, *options: str) -> tuple[int, str, Path]:
     data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     rule_file.write_text(json.dumps(rule), encoding="utf-8")
     done = RUN.invoke(
-        build(), ["evaluate", "--data", str(data), "--rule", str(rule_file), "--output", str(output), *options]
+        build(lambda: None),
+        ["evaluate", "--data", str(data), "--rule", str(rule_file), "--output", str(output), *options],
     )
     return done.exit_code, done.output, output
 
@@ -52,7 +53,7 @@ def test_a_wrong_rule_ends_with_2_and_the_field(tmp_path: Path) -> None:
 def test_data_that_are_not_there_end_with_1(tmp_path: Path) -> None:
     rule = tmp_path / "rule.json"
     rule.write_text('{"type":"signature","pattern":"x"}', encoding="utf-8")
-    done = RUN.invoke(build(), ["evaluate", "--data", str(tmp_path / "none.csv"), "--rule", str(rule)])
+    done = RUN.invoke(build(lambda: None), ["evaluate", "--data", str(tmp_path / "none.csv"), "--rule", str(rule)])
     assert done.exit_code == 1
     assert "cannot be read" in done.output
 
@@ -63,7 +64,7 @@ def test_data_that_are_not_there_end_with_1(tmp_path: Path) -> None:
 def test_the_page_holds_no_markup_of_an_attacker(tmp_path: Path, rule: dict[str, Any]) -> None:
     _, _, output = asked(tmp_path, rule, "--prevalence", "0.01")
     page = tmp_path / "report.html"
-    done = RUN.invoke(build(), ["report", str(output), "--output", str(page)])
+    done = RUN.invoke(build(lambda: None), ["report", str(output), "--output", str(page)])
     assert done.exit_code == 0, done.output
     text = page.read_text(encoding="utf-8")
     assert "<script" not in text
@@ -78,7 +79,7 @@ def test_the_page_holds_no_markup_of_an_attacker(tmp_path: Path, rule: dict[str,
 def test_what_is_no_answer_is_refused_by_name(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.json"
     wrong.write_text("{}", encoding="utf-8")
-    done = RUN.invoke(build(), ["report", str(wrong)])
+    done = RUN.invoke(build(lambda: None), ["report", str(wrong)])
     assert done.exit_code == 1
     assert "wrong.json" in done.output
 

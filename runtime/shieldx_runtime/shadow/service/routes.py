@@ -1,0 +1,240 @@
+"""HTTP to service and back. No SQL, no decision about a rule."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Final
+
+from fastapi import Depends, FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.responses import Response, StreamingResponse
+
+from shieldx_runtime.core import problems
+from shieldx_runtime.core.auth import Principal, Scope
+from shieldx_runtime.core.edge import failure
+from shieldx_runtime.core.faults import DatabaseUnavailableError
+from shieldx_runtime.core.problems import Kind, ProblemError
+from shieldx_runtime.shadow.errors import TaskError
+from shieldx_runtime.shadow.service.schemas import (
+    Accepted,
+    EvaluateBody,
+    EvaluationAnswer,
+    IngestAnswer,
+    RejectedLine,
+    TenantId,
+)
+from shieldx_runtime.shadow.service.service import Asked, ShadowService
+from shieldx_runtime.shadow.service.store import Kept
+from shieldx_runtime.shadow.service.traffic import MAX_REJECTED
+from shieldx_runtime.shadow.service.turns import FullError
+
+SAMPLES_PATH: Final = "/shadow/samples"
+ANSWER_WITHIN_S: Final = 25.0
+"""A question that is not answered by then goes on without the one who asked."""
+EVENTS_FOR_S: Final = 25.0
+_POLL_S: Final = 0.5
+NDJSON: Final = "application/x-ndjson"
+WRONG_RULE: Final = Kind("wrong-rule", 422, "The rule cannot be evaluated")
+QUEUE_FULL: Final = Kind("queue-full", 429, "Too many evaluations wait")
+FAILED: Final = Kind("evaluation-failed", 422, "The evaluation failed")
+_ENDS: Final = ("completed", "failed", "cancelled")
+
+
+def _principal(request: Request) -> Principal:
+    principal: Principal = request.state.principal
+    principal.require(Scope.READ)
+    return principal
+
+
+Caller = Annotated[Principal, Depends(_principal)]
+
+
+def _service(request: Request) -> ShadowService:
+    service: ShadowService = request.app.state.service
+    return service
+
+
+def _own(principal: Principal, tenant_id: str) -> None:
+    """Raises: ProblemError 404, the key is another tenant's: it shall not learn who there is."""
+    if not principal.may_act_for(tenant_id):
+        raise ProblemError(problems.NOT_FOUND, "this key's tenant is another one: use a key of the tenant")
+
+
+async def ingest(
+    request: Request, principal: Caller, tenant_id: Annotated[TenantId, Query(description="Id of the tenant.")]
+) -> Response:
+    """Keeps labelled traffic, one JSON object a line. Lines that are no samples are named and left out."""
+    _own(principal, tenant_id)
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != NDJSON:
+        raise ProblemError(problems.MEDIA, f"send labelled traffic as Content-Type: {NDJSON}")
+    found = await _service(request).ingest(tenant_id, await request.body())
+    rejected = [RejectedLine(line=line, error=error) for line, error in found.rejected[:MAX_REJECTED]]
+    return _answer(IngestAnswer(accepted=len(found.lines), rejected=rejected))
+
+
+async def evaluate(request: Request, body: EvaluateBody, principal: Caller) -> Response:
+    """Judges a rule on the tenant's stored traffic and answers. 202 where that takes longer than a request may."""
+    asked = await _asked(request, body, principal)
+    try:
+        async with asyncio.timeout(ANSWER_WITHIN_S):
+            await asked.done.wait()
+    except TimeoutError:
+        return _accepted(asked)
+    kept = await _service(request).find(asked.eval_id, body.tenant_id)
+    if kept is None or kept.answer is None:
+        raise ProblemError(FAILED, (kept and kept.error) or "it came to no end: ask again", eval_id=str(asked.eval_id))
+    return _answer(_completed(kept))
+
+
+async def evaluate_later(request: Request, body: EvaluateBody, principal: Caller) -> Response:
+    """Takes the question in and answers at once; the result is at the Location."""
+    return _accepted(await _asked(request, body, principal))
+
+
+async def result(request: Request, eval_id: uuid.UUID, principal: Caller) -> Response:
+    """An evaluation as it stands: its answer, or how far it is."""
+    kept = await _found(request, eval_id, principal)
+    if kept.answer is not None:
+        return _answer(_completed(kept))
+    return _answer(_standing(kept))
+
+
+async def mistakes(request: Request, eval_id: uuid.UUID, principal: Caller) -> Response:
+    """False positives and false negatives to read, at most 50 of each, chosen by the seed."""
+    kept = await _found(request, eval_id, principal)
+    return Response(
+        json.dumps(kept.mistakes or {"false_positives": [], "false_negatives": []}), media_type="application/json"
+    )
+
+
+async def events(request: Request, eval_id: uuid.UUID, principal: Caller) -> Response:
+    """Server-sent events: each change of the status until the end, for 25 s; a client comes back by itself."""
+    kept = await _found(request, eval_id, principal)
+    service = _service(request)
+
+    async def told() -> AsyncIterator[str]:
+        yield "retry: 1000\n\n"
+        last, now, until_s = "", kept, asyncio.get_running_loop().time() + EVENTS_FOR_S
+        while True:
+            standing = _standing(now)
+            if standing.status != last:
+                last = standing.status
+                yield f"event: {last}\ndata: {standing.model_dump_json(exclude_none=True)}\n\n"
+            if last in _ENDS or asyncio.get_running_loop().time() >= until_s:
+                return
+            await asyncio.sleep(_POLL_S)
+            now = await service.find(eval_id, now.tenant_id) or now
+
+    return StreamingResponse(told(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+async def _asked(request: Request, body: EvaluateBody, principal: Principal) -> Asked:
+    _own(principal, body.tenant_id)
+    try:
+        return await _service(request).ask(body)
+    except TaskError as error:
+        raise ProblemError(WRONG_RULE, str(error), field=error.path, problem=error.problem) from error
+    except FullError as error:
+        told = "as many evaluations wait as can: ask again later"
+        raise ProblemError(QUEUE_FULL, told, headers={"Retry-After": "5"}) from error
+
+
+async def _found(request: Request, eval_id: uuid.UUID, principal: Principal) -> Kept:
+    kept = await _service(request).find(eval_id, principal.tenant_id)
+    if kept is None:
+        raise ProblemError(problems.NOT_FOUND, "there is no such evaluation of this key's tenant")
+    return kept
+
+
+def _standing(kept: Kept) -> Accepted:
+    if kept.lost and kept.status not in _ENDS:
+        return Accepted(eval_id=kept.eval_id, status="failed", error="the process that worked on it is gone: ask again")
+    return Accepted(eval_id=kept.eval_id, status=kept.status, error=kept.error)
+
+
+def _completed(kept: Kept) -> EvaluationAnswer:
+    answer: dict[str, Any] = kept.answer or {}
+    told = answer["result"]
+    matrix = told["matrix"]
+    return EvaluationAnswer(
+        eval_id=kept.eval_id,
+        status=kept.status,
+        true_positives=matrix["truePositives"],
+        false_positives=matrix["falsePositives"],
+        true_negatives=matrix["trueNegatives"],
+        false_negatives=matrix["falseNegatives"],
+        precision=told["precision"].get("value"),
+        recall=told["recall"].get("value"),
+        f1_score=told["f1"].get("value"),
+        recommendations=told["recommendations"],
+        execution_time_ms=answer["ms"],
+        confidence_intervals={
+            name: told[field]
+            for name, field in (
+                ("precision", "precision"),
+                ("recall", "recall"),
+                ("f1_score", "f1"),
+                ("false_positive_rate", "falsePositiveRate"),
+                ("precision_at_prevalence", "precisionAtPrevalence"),
+            )
+            if field in told
+        },
+        verdict=told["verdict"],
+        reasons=told["reasons"],
+        mcc=told.get("mcc"),
+        errors=told["errors"],
+        errors_by_reason=told["errorsByReason"],
+        comparison=told.get("comparison"),
+        seed=answer["seed"],
+        dataset_digest=answer["datasetDigest"],
+        engine=answer["engine"],
+        cached=answer["cached"],
+    )
+
+
+def _accepted(asked: Asked) -> Response:
+    where = {"Location": f"/shadow/results/{asked.eval_id}"}
+    return _answer(Accepted(eval_id=asked.eval_id, status=asked.status), status=202, headers=where)
+
+
+def _answer(body: BaseModel, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(body.model_dump_json(), status_code=status, media_type="application/json", headers=headers)
+
+
+def build_api(service: ShadowService | None) -> FastAPI:
+    """The API. Without a service it can only be described, not called."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    app.state.service = service
+    app.exception_handler(ProblemError)(_answer_problem)
+    app.exception_handler(RequestValidationError)(_answer_validation)
+    app.exception_handler(HTTPException)(_answer_http)
+    app.exception_handler(DatabaseUnavailableError)(_answer_failure)
+    app.exception_handler(Exception)(_answer_failure)
+    kind: dict[str, Any] = {"tags": ["shadow"]}
+    app.post(SAMPLES_PATH, response_model=IngestAnswer, **kind)(ingest)
+    app.post("/shadow/evaluate", response_model=EvaluationAnswer, **kind)(evaluate)
+    app.post("/shadow/evaluations", response_model=Accepted, status_code=202, **kind)(evaluate_later)
+    app.get("/shadow/results/{eval_id}", response_model=EvaluationAnswer, **kind)(result)
+    app.get("/shadow/evaluations/{eval_id}/mistakes", **kind)(mistakes)
+    app.get("/shadow/evaluations/{eval_id}/events", **kind)(events)
+    return app
+
+
+async def _answer_problem(_: Request, error: ProblemError) -> Response:
+    return error.response()
+
+
+async def _answer_validation(request: Request, error: RequestValidationError) -> Response:
+    return problems.from_validation(request, error).response()
+
+
+async def _answer_http(request: Request, error: HTTPException) -> Response:
+    return problems.from_http(request, error).response()
+
+
+async def _answer_failure(request: Request, error: Exception) -> Response:
+    return failure(error, request.url.path)

@@ -1,0 +1,206 @@
+"""Evaluations that wait, run and are kept. One process's; what is kept is in the database, for all."""
+
+import asyncio
+import hashlib
+import json
+import tempfile
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from shieldx_runtime.core import log
+from shieldx_runtime.core.faults import DatabaseUnavailableError
+from shieldx_runtime.shadow.errors import DataError, TaskError
+from shieldx_runtime.shadow.evaluation import CancelledError, Evaluation, engine
+from shieldx_runtime.shadow.parse import parse
+from shieldx_runtime.shadow.service import traffic
+from shieldx_runtime.shadow.service.pool import Pool
+from shieldx_runtime.shadow.service.schemas import EvaluateBody
+from shieldx_runtime.shadow.service.store import Kept, Store
+from shieldx_runtime.shadow.service.telling import Told
+from shieldx_runtime.shadow.service.turns import FullError, Turns
+from shieldx_verdict import Counts, Gates, judge
+
+PLACES: Final = 256
+PLACES_EACH: Final = 128
+CACHE_S: Final = 15 * 60.0
+EVALUATION_TIMEOUT_S: Final = 300.0
+BEAT_S: Final = 10.0
+LOST_AFTER_S: Final = 60.0
+_logger = log.get(__name__)
+
+
+@dataclass(slots=True)
+class Asked:
+    """An evaluation of this process. `done` is told when it has come to an end."""
+
+    eval_id: uuid.UUID
+    body: EvaluateBody
+    status: str = "queued"
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class ShadowService:
+    """What the routes call. `begin` starts its workers, `end` stops them."""
+
+    def __init__(self, store: Store, pool: Pool, told: Told) -> None:
+        self._store = store
+        self._pool = pool
+        self._told = told
+        self._turns: Turns[Asked] = Turns(places=PLACES, places_each=PLACES_EACH)
+        self._mine: dict[uuid.UUID, Asked] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        told.watch_queue(lambda: len(self._turns))
+
+    def begin(self) -> None:
+        self._tasks = [asyncio.create_task(self._work(), name=f"evaluations {n}") for n in range(self._pool.size)]
+        self._tasks.append(asyncio.create_task(self._beat(), name="evaluations' heartbeat"))
+
+    async def end(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._pool.close()
+
+    async def ingest(self, tenant_id: str, body: bytes) -> traffic.Sorted:
+        """Keeps the lines that are samples. Raises: DatabaseUnavailableError."""
+        found = await asyncio.to_thread(traffic.sort, body)
+        if found.lines:
+            await self._store.insert_samples(tenant_id, found.lines)
+        return found
+
+    async def ask(self, body: EvaluateBody) -> Asked:
+        """Takes a question in.
+
+        Raises:
+            TaskError: a rule cannot be compiled.
+            FullError: too many are waiting.
+            DatabaseUnavailableError: it could not be written down.
+        """
+        if body.rule_config.get("type", body.rule_type) != body.rule_type:
+            raise TaskError(
+                "rule_config.type", f"is not rule_type, {body.rule_type!r}; write one of them, or both alike"
+            )
+        await asyncio.to_thread(_compile, body)
+        self._turns.require_place(body.tenant_id)
+        asked = Asked(uuid.uuid4(), body)
+        # written down before a worker may see it: what it finds would have no row to go to
+        await self._store.insert_evaluation(asked.eval_id, body.tenant_id, body.model_dump())
+        try:
+            self._turns.put(body.tenant_id, asked)
+        except FullError:  # by others, in between
+            await self._store.finish(asked.eval_id, "cancelled", error="as many evaluations waited as can")
+            raise
+        self._mine[asked.eval_id] = asked
+        return asked
+
+    async def find(self, eval_id: uuid.UUID, tenant_id: str | None) -> Kept | None:
+        """As it stands; None where there is none that this tenant may see. Raises: DatabaseUnavailableError."""
+        return await self._store.evaluation(eval_id, tenant_id, LOST_AFTER_S)
+
+    async def _work(self) -> None:
+        while True:
+            asked = await self._turns.get()
+            asked.status = "running"
+            began_s = time.monotonic()
+            status = "failed"
+            try:
+                status = await self._evaluate(asked, began_s)
+            except DatabaseUnavailableError as error:
+                # its row cannot be written either: whoever reads it later finds that nobody works on it
+                _logger.warning(
+                    "evaluation given up: database unavailable", eval_id=str(asked.eval_id), problem=str(error)
+                )
+            except Exception:
+                _logger.exception("evaluation failed", eval_id=str(asked.eval_id))
+                await self._fail(asked, "the service failed; its log has the cause under this eval_id")
+            finally:
+                asked.status = status
+                self._mine.pop(asked.eval_id, None)
+                asked.done.set()
+                self._told.evaluation(status, time.monotonic() - began_s)
+
+    async def _evaluate(self, asked: Asked, began_s: float) -> str:
+        body = asked.body
+        await self._store.seen(asked.eval_id, "running")
+        try:
+            with tempfile.TemporaryDirectory(prefix="shadow-") as folder:
+                path = Path(folder) / "samples.ndjson"
+                data_digest = await traffic.write(self._store, body.tenant_id, body.window_s, path)
+                digest = _digest(body, data_digest)
+                kept = await self._store.cached(body.tenant_id, digest, CACHE_S)
+                if kept is None:
+                    found = await self._pool.judge(_task(body, path), EVALUATION_TIMEOUT_S)
+                    counts, mistakes = found.counts, _mistakes(found)
+                else:
+                    counts, mistakes = Counts.from_dict(kept[0]["counts"]), kept[1]
+        except (TaskError, DataError) as error:
+            return await self._fail(asked, str(error))
+        except CancelledError:
+            return await self._fail(asked, f"it took longer than {EVALUATION_TIMEOUT_S:g} s: draw fewer samples")
+        result = judge(counts, Gates.from_dict(body.gates.model_dump(exclude_none=True)), body.prevalence)
+        answer = {
+            "result": result.to_dict(),
+            "counts": counts.to_dict(),
+            "datasetDigest": f"sha256:{data_digest}",
+            "engine": engine(),
+            "seed": body.seed,
+            "cached": kept is not None,
+            "ms": round((time.monotonic() - began_s) * 1000),
+        }
+        await self._store.finish(asked.eval_id, "completed", digest=digest, answer=answer, mistakes=mistakes)
+        self._told.f1(body.rule_id, result.measured.f1.value)
+        return "completed"
+
+    async def _fail(self, asked: Asked, error: str) -> str:
+        try:
+            await self._store.finish(asked.eval_id, "failed", error=error)
+        except DatabaseUnavailableError as unavailable:
+            _logger.warning("end not written down", eval_id=str(asked.eval_id), problem=str(unavailable))
+        return "failed"
+
+    async def _beat(self) -> None:
+        """Tells the database which evaluations somebody still works on."""
+        while True:
+            await asyncio.sleep(BEAT_S)
+            for asked in list(self._mine.values()):
+                try:
+                    await self._store.seen(asked.eval_id, asked.status)
+                except DatabaseUnavailableError:
+                    break  # the pool's keeper says what is wrong with the database
+
+
+def _compile(body: EvaluateBody) -> None:
+    parse(body.rule, "rule_config")
+    if body.baseline_config is not None:
+        parse(body.baseline_config, "baseline_config")
+
+
+def _task(body: EvaluateBody, path: Path) -> dict[str, Any]:
+    task = {"rule": body.rule, "data": {"path": str(path)}, "sampleSize": body.sample_size, "seed": body.seed}
+    if body.baseline_config is not None:
+        task["baseline"] = body.baseline_config
+    return {**task, "batchSize": 1000}
+
+
+def _digest(body: EvaluateBody, data_digest: str) -> bytes:
+    """Of all that the counts depend on."""
+    parts: Mapping[str, Any] = {
+        "rule": body.rule,
+        "baseline": body.baseline_config,
+        "sample_size": body.sample_size,
+        "seed": body.seed,
+        "data": data_digest,
+        "engine": engine(),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).digest()
+
+
+def _mistakes(found: Evaluation) -> dict[str, Any]:
+    return {
+        "false_positives": [asdict(mistake) for mistake in found.false_positives],
+        "false_negatives": [asdict(mistake) for mistake in found.false_negatives],
+    }

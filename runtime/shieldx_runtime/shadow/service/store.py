@@ -1,0 +1,97 @@
+"""The named statements of `statements.sql` as functions; nothing here decides."""
+
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, Final
+
+from shieldx_runtime.core import statements
+from shieldx_runtime.core.database import Database
+from shieldx_runtime.core.migrations import Migration, applied_statement, load
+
+SCHEMA: Final = "shadow"
+_SQL: Final = statements.load(resources.files("shieldx_runtime.shadow.service") / "statements.sql")
+_APPLIED: Final = applied_statement(SCHEMA)
+
+
+def migrations() -> tuple[Migration, ...]:
+    return load(resources.files("shieldx_runtime.shadow") / "migrations")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An evaluation as it stands. `lost`: nobody has worked on it for a while."""
+
+    eval_id: uuid.UUID
+    tenant_id: str
+    status: str
+    answer: dict[str, Any] | None
+    mistakes: dict[str, Any] | None
+    error: str | None
+    lost: bool
+
+
+class Store:
+    """Every function is one autocommitted statement and raises DatabaseUnavailableError."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def ping(self) -> None:
+        await self._database.fetch_row("SELECT 1")
+
+    async def applied_migrations(self) -> dict[int, str]:
+        return {row["version"]: row["sha256"] for row in await self._database.fetch(_APPLIED)}
+
+    async def insert_samples(self, tenant_id: str, lines: Sequence[bytes]) -> None:
+        await self._database.fetch(_SQL["insert_samples"], tenant_id, list(lines))
+
+    async def samples(self, tenant_id: str, after_id: int, window_s: float, most: int) -> list[tuple[int, bytes]]:
+        """The tenant's lines of the last `window_s` seconds that follow `after_id`, in the order of their arrival."""
+        rows = await self._database.fetch(_SQL["samples_page"], tenant_id, after_id, window_s, most)
+        return [(row["id"], row["line"]) for row in rows]
+
+    async def insert_evaluation(self, eval_id: uuid.UUID, tenant_id: str, question: dict[str, Any]) -> None:
+        await self._database.fetch(_SQL["insert_evaluation"], eval_id, tenant_id, _json(question))
+
+    async def seen(self, eval_id: uuid.UUID, status: str) -> bool:
+        """False where it has come to an end."""
+        return await self._database.fetch_one(_SQL["seen"], eval_id, status) is not None
+
+    async def finish(
+        self,
+        eval_id: uuid.UUID,
+        status: str,
+        *,
+        digest: bytes | None = None,
+        answer: dict[str, Any] | None = None,
+        mistakes: dict[str, Any] | None = None,
+        error: str | None = None,
+    ) -> None:
+        await self._database.fetch(_SQL["finish"], eval_id, status, digest, _json(answer), _json(mistakes), error)
+
+    async def cached(self, tenant_id: str, digest: bytes, age_s: float) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """Answer and mistakes of the same question about the same samples, at most `age_s` old."""
+        row = await self._database.fetch_one(_SQL["cached"], tenant_id, digest, age_s)
+        return None if row is None else (json.loads(row["answer"]), json.loads(row["mistakes"]))
+
+    async def evaluation(self, eval_id: uuid.UUID, tenant_id: str | None, lost_after_s: float) -> Kept | None:
+        """`tenant_id` None: of any tenant. An evaluation of another tenant is an unknown one."""
+        row = await self._database.fetch_one(_SQL["evaluation"], eval_id, tenant_id, lost_after_s)
+        if row is None:
+            return None
+        answer, mistakes = (None if row[name] is None else json.loads(row[name]) for name in ("answer", "mistakes"))
+        return Kept(row["eval_id"], row["tenant_id"], row["status"], answer, mistakes, row["error"], row["lost"])
+
+    async def forget(self, samples_age_s: float, evaluations_age_s: float, most: int) -> int:
+        """Deletes at most `most` of each that are older; how many went."""
+        samples = await self._database.fetch(_SQL["forget_samples"], samples_age_s, most)
+        evaluations = await self._database.fetch(_SQL["forget_evaluations"], evaluations_age_s, most)
+        return len(samples) + len(evaluations)
+
+
+def _json(value: dict[str, Any] | None) -> str | None:
+    # PostgreSQL's jsonb takes no NUL, which a payload may have: shown as the sign for it
+    return None if value is None else json.dumps(value).replace("\\u0000", "\\u2400")

@@ -1,0 +1,41 @@
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from dev.devserver.ports import LOOPBACK, free_port
+from dev.devserver.process import Child
+from shieldx_contract import ENV_HEALTH_PORT, ENV_HTTP_PORT, READINESS_PATH, SHADOW_SERVE
+from tests.integration.harness import Api, Stack
+
+
+def start(stack: Stack, exits: ExitStack, name: str) -> Api:
+    """A process of the shadow API beside the credits service, as a pod runs it, and a client of it."""
+    port, health_port = free_port(), free_port()
+    child = Child("the shadow service", stack.folder / f"{name}.log")
+    exits.callback(child.stop)
+    environ = {**stack.service.environ, ENV_HTTP_PORT: str(port), ENV_HEALTH_PORT: str(health_port)}
+    child.start([sys.executable, *SHADOW_SERVE[1:]], environ=environ)
+    probe = Api(f"http://{LOOPBACK}:{health_port}", None)
+    exits.callback(probe.close)
+
+    def ready() -> bool:
+        import httpx  # noqa: PLC0415
+
+        try:
+            return probe.http.get(READINESS_PATH).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    child.wait_until(ready, 60)
+    api = Api(f"http://{LOOPBACK}:{port}", stack.admin_key)
+    api.http.timeout = 60
+    exits.callback(api.close)
+    return api
+
+
+@pytest.fixture(scope="session")
+def shadow(stack: Stack) -> Iterator[Api]:
+    with ExitStack() as exits:
+        yield start(stack, exits, "shadow")
