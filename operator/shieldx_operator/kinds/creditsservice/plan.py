@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from shieldx_contract import LABEL_COMPONENT
-from shieldx_operator.blocks import postgres, redis
+from shieldx_operator.blocks import hold, postgres, redis
 from shieldx_operator.blocks.diagnosis import job_condition, stateful_set_ready
 from shieldx_operator.blocks.resources import (
     CONFIG_MAP,
@@ -77,6 +77,7 @@ def reads(v: View, *, explain: bool) -> Reads:
         for suffix in suffixes
     ]
     refs += [r for r in (v.database_secret, v.cache_secret) if r not in refs]
+    refs.append(hold.ref(namespace, v.service.name))
     selector = v.service.label_selector()
     queries = {
         "pods": Query(POD, namespace, label_selector=selector),
@@ -139,6 +140,11 @@ def retry_is_due(job: Obj, now: datetime) -> bool:
     return any(now - datetime.fromisoformat(t) >= MIGRATION_RETRY_AFTER for t in times)
 
 
+def held_by(v: View, seen: Observation) -> str | None:
+    """The Restore that has the service's database to itself: no pod runs and no schema is brought up meanwhile."""
+    return hold.holder(seen, v.service.namespace, v.service.name)
+
+
 def everything(seen: Observation, *queries: str) -> frozenset[Ref]:
     """All that was seen of the objects and of the named lists, to be left as it is."""
     listed = (ref_of(o) for q in queries for o in seen.lists.get(q, ()))
@@ -165,12 +171,15 @@ def plan(v: View, seen: Observation, settings: OperatorSettings) -> Plan:
     if job is not None:
         if job_condition(job) != "Failed" or not retry_is_due(job, seen.now):
             keep.add(ref_of(job))
-    elif name is not None and database_is_ready(v, seen):
+    elif name is not None and database_is_ready(v, seen) and not held_by(v, seen):
         apply.append(build.migration(v, settings, name))
     live = seen.objects.get(deployment_ref(v))
     initial = {}
-    if schema_is_current(v, seen) or live is not None:
+    if live is not None or (schema_is_current(v, seen) and not held_by(v, seen)):
         workload = pin_template(build.deployment(v, settings), live, v.spec_digest, hold=not schema_is_current(v, seen))
+        if held_by(v, seen):
+            # an autoscaler leaves a Deployment without pods alone; it takes over again when the hold is gone
+            workload["spec"] = {**workload["spec"], "replicas": 0}
         apply.append(workload)
         initial[deployment_ref(v)] = {"spec": {"replicas": v.effective.autoscaling.min_replicas}}
         apply.append(build.autoscaler(v))

@@ -21,6 +21,7 @@ from shieldx_operator.kinds.creditsservice.plan import (
     CACHE_SCHEMES,
     DATABASE_SCHEMES,
     deployment_ref,
+    held_by,
     migration_job,
     migration_name,
     schema_is_current,
@@ -92,6 +93,9 @@ def schema(v: View, seen: Observation) -> Component:
     name = "SchemaCurrent"
     job = migration_job(v, seen)
     state = job_condition(job)
+    restore = held_by(v, seen)
+    if restore is not None and job is None:
+        return Component(name, "Unknown", "HeldByRestore", f"Restore {restore} brings the schema up")
     if state == "Complete":
         return Component(name, "True", "Migrated", f"the schema is that of version {v.version}")
     job_name = migration_name(v, seen) or f"{v.service.name}-migrate"
@@ -114,6 +118,10 @@ def schema(v: View, seen: Observation) -> Component:
 
 
 def workload(v: View, seen: Observation) -> Component:
+    restore = held_by(v, seen)
+    if restore is not None:
+        message = f"Restore {restore} has the database to itself; the pods come back when it is done"
+        return Component("WorkloadReady", "False", "HeldByRestore", message)
     return component.api_workload(
         v.service,
         seen,
