@@ -61,8 +61,11 @@ _INSTALLERS = (
 
 PYTHON = Base(
     "python",
-    ("python3.11", "ca-certificates", "libexpat1", "zlib1g", _MERGED),
+    # the last two make and restore copies: pg_dump and pg_restore, redis-cli and redis-check-rdb
+    ("python3.11", "ca-certificates", "libexpat1", "zlib1g", "postgresql-client-15", "redis-tools", _MERGED),
     setup=(
+        # Debian's wrappers are in Perl, which is left out
+        'cd "$1/usr/bin" && for tool in ../lib/postgresql/15/bin/*; do ln -sf "$tool" .; done',
         'ln -s python3.11 "$1/usr/bin/python3"; ln -s python3.11 "$1/usr/bin/python"',
         # the Containerfile compiles them anew, by content: these here know the source's time, which is about to change
         'find "$1/usr/lib/python3.11" -name __pycache__ -exec rm -r {} +',
