@@ -12,7 +12,7 @@ from typing import Final
 
 from bench.credits.loads import TENANTS_OF, Measured, balances, consumes, open_loop, pgbench, zipf_hit_rate
 from bench.credits.report import write_report
-from bench.credits.stage import TENANTS, ZIPF_TENANTS, Stage, stage
+from bench.credits.stage import TENANTS, ZIPF_TENANTS, BenchError, Stage, stage
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _SHARE_OF_PEAK: Final = 0.7
@@ -45,6 +45,8 @@ def _summary(runs: Runs, hit_rate: float) -> dict[str, float]:
         for peer in ("pgbench_c64", "pgbench_c8", "naive"):
             key = peer.removeprefix("pgbench_")
             label = f"{name}_vs_naive" if peer == "naive" else f"{name}_vs_pgbench_{key}"
+            if not rate[f"{name}_{peer}"]:
+                raise BenchError(f"the peer {name}_{peer} did nothing in most rounds: measure for longer (--seconds)")
             summary[label] = rate[f"{name}_service"] / rate[f"{name}_{peer}"]
         summary[f"{name}_p99_ms_at_peak"] = median(m.p99_ms for m in runs[f"{name}_service"])
     summary["balance_vs_fastapi"] = rate["balance_front"] / rate["balance_route"]

@@ -24,7 +24,7 @@ class Consume(BaseModel):
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    async with asyncpg.create_pool(os.environ["BENCH_DATABASE_URI"], min_size=5, max_size=20) as pool:
+    async with asyncpg.create_pool(os.environ["BENCH_DATABASE_URI"], min_size=5, max_size=10) as pool:
         app.state.pool = pool
         yield
 

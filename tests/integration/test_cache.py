@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,17 @@ def test_a_wrong_type_in_the_cache_costs_a_hit_and_nothing_else(api: Api, replic
     assert replica.balance(tenant_id).json()["balance"] == 10
     assert replica.consume(tenant_id, 1).status_code == 200
     assert replica.balance(tenant_id).json()["balance"] == 9
+
+
+def test_a_new_process_has_the_busiest_balances_in_memory_before_it_is_ready(api: Api, stack: Stack) -> None:
+    tenant_id = api.tenant(10)
+    with ExitStack() as exits:
+        process = stack.replica(exits)
+        fresh = Api(process.url, stack.admin_key)
+        exits.callback(fresh.close)
+        assert fresh.balance(tenant_id).json()["balance"] == 10
+        assert 'credits_cache_reads_total{result="hit",tier="l1"} 1.0' in process.metrics()
+        assert 'credits_cache_reads_total{result="miss",tier="l1"} 0.0' in process.metrics()
 
 
 class Tiers:

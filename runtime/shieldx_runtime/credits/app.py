@@ -32,6 +32,7 @@ from shieldx_runtime.credits.routes import build_api
 from shieldx_runtime.credits.sealing_app import AuditParts
 from shieldx_runtime.credits.sealing_settings import AuditSettings
 from shieldx_runtime.credits.service import PARTITION_DAYS_AHEAD, CreditsService
+from shieldx_runtime.credits.warmup import Warmup
 
 _MAINTENANCE_INTERVAL_S: Final = 3600.0
 _MAINTENANCE_RETRY_S: Final = 5.0
@@ -74,7 +75,8 @@ class _Process:
             self.metrics,
         )
         self.admission = Admission()
-        self.health = Health(_checks(self.control, self.cache, migrations()))
+        self.warmup = Warmup(self.control, self.balances)
+        self.health = Health(_checks(self.control, self.cache, migrations(), self.warmup))
 
     def open(self) -> tuple[CreditsService, CreditsFront]:
         """To be called in the loop that will serve."""
@@ -142,6 +144,7 @@ async def run(settings: ServeSettings, audit: AuditSettings) -> None:
             await database.open()
         background = [
             *process.audit.start(),
+            asyncio.create_task(process.warmup.run(), name="warm-up"),
             asyncio.create_task(_maintain(process.control), name="maintenance"),
             asyncio.create_task(_settle(service), name="settling"),
             asyncio.create_task(_tell_again(process.balances), name="late news"),
@@ -165,7 +168,7 @@ async def run(settings: ServeSettings, audit: AuditSettings) -> None:
             await process.close()
 
 
-def _checks(repository: Repository, cache: Cache, shipped: Sequence[Migration]) -> dict[str, Check]:
+def _checks(repository: Repository, cache: Cache, shipped: Sequence[Migration], warmup: Warmup) -> dict[str, Check]:
     async def database() -> str:
         try:
             await repository.ping()
@@ -178,6 +181,7 @@ def _checks(repository: Repository, cache: Cache, shipped: Sequence[Migration]) 
             problem = schema_problem(shipped, await repository.applied_migrations())
             if not problem and not await repository.partition_of_today_present():
                 problem = "today's partition of credits.idempotency is missing: maintenance has not run"
+            problem = problem or warmup.pending
         except DatabaseUnavailableError as error:
             return str(error)
         return problem

@@ -109,6 +109,8 @@ class BalanceCache:
         self._channel = f"shieldx:credits:{namespace}:written"
         self._process = secrets.token_hex(8)
         self._metrics = metrics
+        self.listening = asyncio.Event()
+        """Set when it hears others for the first time, or cannot."""
         self._untold: OrderedDict[str, Account] = OrderedDict()
         self._loading: dict[str, asyncio.Task[Account | None]] = {}
 
@@ -141,9 +143,13 @@ class BalanceCache:
             if account is None:
                 return None
             await self._cache.put([self._entry(account)])
-        if account.version >= self._floors.of(tenant_id):
-            self.local.put(account)
+        self.remember(account)
         return account
+
+    def remember(self, account: Account) -> None:
+        """Keeps what was read, unless something newer is known of that tenant."""
+        if account.version >= self._floors.of(account.tenant_id):
+            self.local.put(account)
 
     async def _from_redis(self, tenant_id: str) -> Account | None:
         entry = await self._cache.get(self._prefix + tenant_id)
@@ -184,7 +190,11 @@ class BalanceCache:
 
     async def listen(self) -> None:
         """Drops what other processes have changed, for ever. What was missed meanwhile is unknown: all is dropped."""
-        await self._cache.listen(self._channel, self.hear, self.local.clear)
+        await self._cache.listen(self._channel, self.hear, self._missed)
+
+    def _missed(self) -> None:
+        self.local.clear()
+        self.listening.set()
 
     def hear(self, message: bytes) -> None:
         process, *news = message.decode("ascii", "replace").split(" ")

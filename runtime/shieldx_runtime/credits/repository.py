@@ -110,9 +110,10 @@ class Repository:
         """Tenants of whom a grant or a hold has expired, the longest ago first."""
         return [row["tenant_id"] for row in await self._database.fetch(_SQL["due"], limit)]
 
-    async def busiest(self, entries: int) -> list[Account]:
-        """The accounts of the last so many entries of the ledger."""
-        return [_account(row["tenant_id"], row) for row in await self._database.fetch(_SQL["busiest"], entries)]
+    async def busiest(self, entries: int, limit: int) -> list[Account]:
+        """The accounts with the most of the last so many entries of the ledger, the busiest first."""
+        rows = await self._database.fetch(_SQL["busiest"], entries, limit)
+        return [_account(row["tenant_id"], row) for row in rows]
 
     async def account_at(self, tenant_id: str, moment: datetime) -> Account:
         row = await self._database.fetch_row(_SQL["account_at"], tenant_id, moment)

@@ -49,10 +49,17 @@ ORDER BY next_event_at
 LIMIT $1;
 
 -- name: busiest
-SELECT tenant_id, balance, reserved_funds, total_spent, total_purchased, version,
-       extract(epoch FROM next_event_at)::float8 AS next_event_at
-FROM credits.accounts
-WHERE tenant_id IN (SELECT tenant_id FROM credits.ledger ORDER BY transaction_id DESC LIMIT $1);
+-- Out of the last $1 entries, the $2 accounts with the most.
+SELECT a.tenant_id, a.balance, a.reserved_funds, a.total_spent, a.total_purchased, a.version,
+       extract(epoch FROM a.next_event_at)::float8 AS next_event_at
+FROM (
+    SELECT tenant_id, count(*) AS entries
+    FROM (SELECT tenant_id FROM credits.ledger ORDER BY transaction_id DESC LIMIT $1) AS latest
+    GROUP BY tenant_id
+) AS busy
+JOIN credits.accounts a USING (tenant_id)
+ORDER BY busy.entries DESC
+LIMIT $2;
 
 -- name: account_at
 SELECT coalesce(last.balance_after, 0) AS balance, coalesce(last.spent_after, spent.amount, 0)::bigint AS spent,
