@@ -107,13 +107,14 @@ def image() -> str:
 
 @pytest.fixture(scope="session")
 def prepared(kubeconfig: str) -> None:
-    """The CRD of this checkout, and the policy that confines workers."""
+    """The CRDs of this checkout, and the policy that confines workers."""
 
     async def install() -> None:
         async with await Cluster(kubeconfig=kubeconfig).client() as api:
             client = Client(api, Metrics())
-            definition = yaml.safe_load((ROOT / "crds" / "shadowevaluations.yaml").read_text())
-            await client.apply(Ref(CRDS, "", definition["metadata"]["name"]), definition)
+            for path in sorted((ROOT / "crds").glob("*s.yaml")):
+                definition = yaml.safe_load(path.read_text())
+                await client.apply(Ref(CRDS, "", definition["metadata"]["name"]), definition)
             policy = (ROOT / "deploy" / "admission" / "shadow-workers.yaml").read_text()
             for body, resource in zip(yaml.safe_load_all(policy), (POLICIES, BINDINGS), strict=True):
                 await client.apply(Ref(resource, "", body["metadata"]["name"]), body)
