@@ -45,11 +45,19 @@ Until = Annotated[str | None, typer.Option(help="Replay nothing of the audit log
 NoReplay = Annotated[bool, typer.Option("--no-replay", help="The dump as it is, without what was shipped after it.")]
 
 
-def build(make_ledger: Callable[[], Ledger]) -> typer.Typer:  # noqa: C901 - a function for each command, none of them deep
+def build(make_ledger: Callable[[], Ledger]) -> typer.Typer:
     """The command group. `make_ledger` gives what knows the ledger: `backup` imports no slice."""
     app = typer.Typer(
         help="Backups: made, proved, restored.", no_args_is_help=True, epilog=(__doc__ or "").partition("\n\n")[2]
     )
+    _copies(app, make_ledger)
+    _restores(app, make_ledger)
+    _upkeep(app, make_ledger)
+    return app
+
+
+def _copies(app: typer.Typer, make_ledger: Callable[[], Ledger]) -> None:
+    """Commands that make copies, show them and read them back."""
 
     @app.command()
     def run(stream: StreamOption = Stream.DATABASE, *, as_json: Json = False) -> None:
@@ -67,6 +75,10 @@ def build(make_ledger: Callable[[], Ledger]) -> typer.Typer:  # noqa: C901 - a f
     ) -> None:
         """Read a copy back: digests, key, archive to its end."""
         _work(as_json, make_ledger, lambda c: _verify(c, stream, backup), display.outcome)
+
+
+def _restores(app: typer.Typer, make_ledger: Callable[[], Ledger]) -> None:
+    """Commands that make a database out of a copy."""
 
     @app.command()
     def restore(  # noqa: PLR0913 - options of a command line
@@ -103,6 +115,10 @@ def build(make_ledger: Callable[[], Ledger]) -> typer.Typer:  # noqa: C901 - a f
 
         _work(as_json, make_ledger, drilled, display.timeline)
 
+
+def _upkeep(app: typer.Typer, make_ledger: Callable[[], Ledger]) -> None:
+    """Commands that keep the destination: what goes, and what comes all the time."""
+
     @app.command("prune")
     def prune_(
         stream: StreamOption = Stream.DATABASE,
@@ -135,8 +151,6 @@ def build(make_ledger: Callable[[], Ledger]) -> typer.Typer:  # noqa: C901 - a f
             return {"line": done.line, "segments": done.segments, "rows": done.rows, "snapshot_at": done.snapshot_at}
 
         _work(as_json, make_ledger, shipped, display.outcome, endless=not once)
-
-    return app
 
 
 def _listing(context: Context, stream: Stream) -> dict[str, Any]:
