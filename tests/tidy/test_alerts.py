@@ -8,7 +8,10 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
+from shieldx_operator.engine.measures import Measures
 from shieldx_operator.engine.metrics import Metrics as OperatorMetrics
+from shieldx_operator.kinds import kinds
+from shieldx_operator.settings import OperatorSettings
 from shieldx_runtime.core.metrics import Metrics as RuntimeMetrics
 
 ALERTS = Path(__file__).resolve().parents[2] / "charts" / "shieldx-platform" / "files" / "alerts.yaml"
@@ -23,7 +26,8 @@ def families(registry: CollectorRegistry) -> set[str]:
 
 @pytest.fixture(scope="module")
 def known() -> set[str]:
-    return families(OperatorMetrics().registry) | families(RuntimeMetrics().registry)
+    measured = Measures.of(kinds(OperatorSettings.from_environment({}))).gauges
+    return families(OperatorMetrics().registry) | families(RuntimeMetrics().registry) | set(measured)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=[rule["alert"] for rule in RULES])

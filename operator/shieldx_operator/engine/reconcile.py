@@ -21,6 +21,7 @@ from shieldx_operator.engine import calls, conditions, objects, secrets
 from shieldx_operator.engine.apply import Applied, Applier, failure_of, ref_of
 from shieldx_operator.engine.client import ApiError, Client, FencedError
 from shieldx_operator.engine.events import Recorder
+from shieldx_operator.engine.measures import Measures
 from shieldx_operator.engine.names import FINALIZER
 from shieldx_operator.engine.types import (
     Condition,
@@ -83,6 +84,7 @@ class Reconciler:
     http: aiohttp.ClientSession
     random_bytes: secrets.RandomBytes
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    measures: Measures | None = None
     _applier: Applier = field(init=False)
 
     def __post_init__(self) -> None:
@@ -97,6 +99,8 @@ class Reconciler:
         kind = self.kinds[ref.resource]
         parent = await self.client.get(ref)
         if parent is None:
+            if self.measures is not None:
+                self.measures.forget(ref)
             return Outcome("gone")
         if "deletionTimestamp" in parent["metadata"] and FINALIZER not in parent["metadata"].get("finalizers", []):
             return Outcome("gone")  # the garbage collector does the rest
@@ -127,6 +131,8 @@ class Reconciler:
         seen = replace(seen, objects={**seen.objects, **results.live})
         status = look.kind.status(seen, plan, results)
         told = conditions.completed(status.conditions, results.failures)
+        if self.measures is not None and hasattr(look.kind, "measures"):
+            self.measures.tell(look.ref, look.kind.measures(look.parent, status))
         changed = await self._tell(look, told, status.fields, inventory)
         return _outcome(status, results, told_anything=changed)
 

@@ -25,6 +25,7 @@ from shieldx_operator.engine.connection import Cluster
 from shieldx_operator.engine.events import Recorder
 from shieldx_operator.engine.health import HealthServer, LoopLag
 from shieldx_operator.engine.leader import Elector
+from shieldx_operator.engine.measures import Measures
 from shieldx_operator.engine.metrics import Metrics
 from shieldx_operator.engine.reconcile import Reconciler
 from shieldx_operator.engine.sweep import Sweep
@@ -115,7 +116,9 @@ class Operator:
         client = Client(api, self.metrics, fence=elector.fence)
         recorder = Recorder(client, self.metrics, instance=self.options.pod_name, controller=MANAGED_BY)
         kinds = {kind.resource: kind for kind in self.kinds}
-        reconciler = Reconciler(client, kinds, recorder, http, os.urandom)
+        measures = Measures.of(self.kinds)
+        self.metrics.registry.register(measures)
+        reconciler = Reconciler(client, kinds, recorder, http, os.urandom, measures=measures)
         workers = Workers(reconciler.reconcile, self.metrics, self.options.workers, self.options.resync_s)
         loop = asyncio.get_running_loop()
 

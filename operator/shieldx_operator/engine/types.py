@@ -182,6 +182,15 @@ class Status:
     requeue_after_s: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One figure of an object for Prometheus: a gauge of `Kind.measured`, and its labels beside namespace and name."""
+
+    gauge: str
+    value: float
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
 class Stall(Exception):  # noqa: N818 - it names what happens, to the object, not to the program
     """Raised by a kind's pure functions: nothing can go on until the user changes the object."""
 
@@ -196,7 +205,8 @@ class Kind(Protocol):
 
     A kind may say `told_by_others`, the names of status fields that other field managers write (a worker's shards):
     the engine then neither writes nor compares them. It may say `finalizes = False`, `lasting`, `looks_at`
-    and `lists`: see `permissions`.
+    and `lists`: see `permissions`. It may say `measured`, gauges by their names with their meaning and label names, and
+    then has `measures(parent, status)`, their values out of an object and the status that is told of it.
     """
 
     @property

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from shieldx_operator.engine.types import Obj, Observation, Plan, Reads, Resource, Results, Status
+from shieldx_operator.engine.types import Measure, Obj, Observation, Plan, Reads, Resource, Results, Status
+from shieldx_operator.kinds.backuppolicy import measures as measuring
 from shieldx_operator.kinds.backuppolicy import plan as planning
 from shieldx_operator.kinds.backuppolicy import status as telling
 from shieldx_operator.kinds.backuppolicy.view import RESOURCE, view
@@ -17,6 +18,7 @@ class BackupPolicyKind:
     looks_at: Sequence[Resource] = planning.LOOKS_AT
     lists: Sequence[Resource] = planning.LISTS
     lasting: Sequence[Resource] = planning.LASTING
+    measured = measuring.GAUGES
     finalizes = False  # deleting it ends what runs and deletes no copy
 
     def __init__(self, settings: OperatorSettings) -> None:
@@ -30,3 +32,6 @@ class BackupPolicyKind:
 
     def status(self, seen: Observation, plan: Plan, results: Results) -> Status:  # noqa: ARG002 - of the protocol
         return telling.status(view(seen.parent, self._settings), seen, results)
+
+    def measures(self, parent: Obj, status: Status) -> Sequence[Measure]:
+        return measuring.measures(view(parent, self._settings), status)
