@@ -16,7 +16,7 @@ from shieldx_operator.engine.types import Kind, Measure, Ref
 _OF_AN_OBJECT: Final = ("namespace", "name")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Measures(Collector):
     """`gauges` maps a gauge's name to its meaning and the names of its labels beside namespace and name."""
 
