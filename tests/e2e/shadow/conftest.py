@@ -43,7 +43,8 @@ BINDINGS = Resource(
     "validatingadmissionpolicybindings",
     namespaced=False,
 )
-ANSWER_WITHIN_S = 90.0
+ANSWER_WITHIN_S = 180.0
+"""A worker needs two seconds; a busy machine, minutes."""
 
 
 NAME, LINK = "sxshadow", "198.18.248.0/30"
