@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from bench.shadow import report, speed, traffic
+from bench.shadow import api, report, speed, traffic
 from bench.shadow.simulate import simulate
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
@@ -22,10 +22,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.shadow")
     parser.add_argument("--short", action="store_true", help="a tenth of it, and write nothing")
     parser.add_argument("--no-write", action="store_true", help="print only")
+    parser.add_argument("--rounds", type=int, default=_ROUNDS, help="how often engine and peers take turns")
     args = parser.parse_args()
     load = [os.getloadavg()[0]]
     with tempfile.TemporaryDirectory(prefix="bench-shadow-") as folder:
-        result = _speed(Path(folder), _LARGE // 10 if args.short else _LARGE)
+        result = _speed(Path(folder), _LARGE // 10 if args.short else _LARGE, args.rounds)
+        result |= {} if args.short else api.measure(Path(folder))
     result |= simulate(short=args.short)
     load.append(os.getloadavg()[0])
     result |= {
@@ -44,11 +46,11 @@ def main() -> int:
     return 1 if faults else 0
 
 
-def _speed(folder: Path, large: int) -> dict[str, Any]:
+def _speed(folder: Path, large: int, number: int) -> dict[str, Any]:
     small, middle, big = (traffic.write(folder / f"{size}.ndjson", size) for size in (1000, 10_000, large))
     warm = {size: speed.run("engine", path, workers=1, repeat=_REPEAT) for size, path in ((1, small), (10, middle))}
     rounds: dict[str, list[speed.Run]] = {"engine": [], "loop": [], "pool": []}
-    for _ in range(_ROUNDS):
+    for _ in range(number):
         # in turn, so that what else the machine does falls on all of them
         for who, runs in rounds.items():
             runs.append(speed.run(who, big, workers=_WORKERS))

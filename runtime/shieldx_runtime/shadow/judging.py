@@ -22,6 +22,7 @@ MAX_SHOWN_CHARS: Final = 500
 SCORE_STEP: Final = 0.25
 """Width of a bin of scores, in bits a byte; the last bin holds all above."""
 _EDGES: Final = [place * SCORE_STEP for place in range(SCORE_BINS)]
+_STRATA_BATCH: Final = 1000
 ERRORS: Final = "errors"
 ATTACKS: Final = "attacks"
 BENIGN: Final = "benign"
@@ -94,13 +95,28 @@ class Judge:
         """The tickets of a chunk's records by stratum."""
         found: dict[str, list[int]] = {}
         seed = self._question.seed
-        for line, record in records(chunk):
+        if not chunk.in_lines or self.with_client or self.learns:
+            self._add_strata(records(chunk), found)
+            return found
+        self._add_strata([(line, TOO_LONG) for line in chunk.too_long], found)
+        for rows in _cut(list(lines_of(chunk)), _STRATA_BATCH):
+            lines, texts = zip(*rows, strict=True)
+            batch = read_plain(lines, texts)
+            if batch is None:
+                self._add_strata(rows, found)
+                continue
+            for line, attack in zip(lines, batch.attacks, strict=True):
+                found.setdefault(ATTACKS if attack else BENIGN, []).append(ticket(seed, line))
+        return found
+
+    def _add_strata(self, rows: Iterable[Record], found: dict[str, list[int]]) -> None:
+        seed = self._question.seed
+        for line, record in rows:
             if self.learns and trains(seed, line):
                 continue
             seen = self._sample(record)
             stratum = ERRORS if isinstance(seen, str) else _stratum(seen)
             found.setdefault(stratum, []).append(ticket(seed, line))
-        return found
 
     def learned(self, chunk: Chunk) -> dict[int, int]:
         """What a chunk's benign records of the training part teach."""
@@ -126,14 +142,22 @@ class Judge:
         found = list(lines_of(chunk))
         if question.shards > 1:
             found = [entry for entry in found if shard_of(entry[0], question.shards) == question.shard]
-        for start in range(0, len(found), question.batch_size):
-            rows = found[start : start + question.batch_size]
+        for rows in _cut(found, question.batch_size):
             lines, texts = zip(*rows, strict=True)
-            batch = None if question.thresholds is not None else read_plain(lines, texts)
+            batch = read_plain(lines, texts)
             if batch is None:
                 self._judge_records(rows, tally)
             else:
-                self._decide(batch, tally, counted=True)
+                self._decide(self._drawn(batch), tally, counted=True)
+
+    def _drawn(self, batch: Batch) -> Batch:
+        """Those samples of a batch that were drawn."""
+        thresholds, seed = self._question.thresholds, self._question.seed
+        if thresholds is None:
+            return batch
+        most = {True: thresholds.get(ATTACKS, -1), False: thresholds.get(BENIGN, -1)}
+        kept = zip(batch.lines, batch.attacks, strict=True)
+        return batch.only([place for place, (line, attack) in enumerate(kept) if ticket(seed, line) <= most[attack]])
 
     def _judge_records(self, found: Iterable[Record], tally: "_Tally") -> None:
         batch: list[tuple[int, Sample]] = []
@@ -188,6 +212,11 @@ class Judge:
         if isinstance(self._rule, Anomaly):
             for payload, attack in zip(batch.payloads, batch.attacks, strict=True):
                 tally.scores[bisect_right(_EDGES, self._rule.score(payload)) - 1, attack] += 1
+
+
+def _cut(rows: list[tuple[int, bytes]], size: int) -> Iterator[list[tuple[int, bytes]]]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
 
 
 def _stratum(seen: Sample) -> str:

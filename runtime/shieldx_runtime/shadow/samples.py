@@ -79,6 +79,15 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
     def __len__(self) -> int:
         return len(self.payloads)
 
+    def only(self, places: Sequence[int]) -> "Batch":
+        """Those at `places`, of a batch without clients and times."""
+        return Batch(
+            [self.lines[place] for place in places],
+            [self.payloads[place] for place in places],
+            [self.attacks[place] for place in places],
+            [self.groups[place] for place in places],
+        )
+
     @classmethod
     def of(cls, rows: Sequence[tuple[int, Sample]]) -> "Batch":
         samples = [seen for _, seen in rows]

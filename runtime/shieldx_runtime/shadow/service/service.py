@@ -129,11 +129,11 @@ class ShadowService:
         try:
             with tempfile.TemporaryDirectory(prefix="shadow-") as folder:
                 path = Path(folder) / "samples.ndjson"
-                data_digest = await traffic.write(self._store, body.tenant_id, body.window_s, path)
+                data_digest, samples = await traffic.write(self._store, body.tenant_id, body.window_s, path)
                 digest = _digest(body, data_digest)
                 kept = await self._store.cached(body.tenant_id, digest, CACHE_S)
                 if kept is None:
-                    found = await self._pool.judge(_task(body, path), EVALUATION_TIMEOUT_S)
+                    found = await self._pool.judge(_task(body, path, samples), EVALUATION_TIMEOUT_S)
                     counts, mistakes = found.counts, _mistakes(found)
                 else:
                     counts, mistakes = Counts.from_dict(kept[0]["counts"]), kept[1]
@@ -179,11 +179,13 @@ def _compile(body: EvaluateBody) -> None:
         parse(body.baseline_config, "baseline_config")
 
 
-def _task(body: EvaluateBody, path: Path) -> dict[str, Any]:
-    task = {"rule": body.rule, "data": {"path": str(path)}, "sampleSize": body.sample_size, "seed": body.seed}
+def _task(body: EvaluateBody, path: Path, samples: int) -> dict[str, Any]:
+    task: dict[str, Any] = {"rule": body.rule, "data": {"path": str(path)}, "seed": body.seed, "batchSize": 1000}
+    if body.sample_size < samples:  # to draw all of them would be a pass over the data for nothing
+        task["sampleSize"] = body.sample_size
     if body.baseline_config is not None:
         task["baseline"] = body.baseline_config
-    return {**task, "batchSize": 1000}
+    return task
 
 
 def _digest(body: EvaluateBody, data_digest: str) -> bytes:

@@ -40,15 +40,15 @@ def sort(body: bytes) -> Sorted:
     return Sorted(lines, rejected)
 
 
-async def write(store: Store, tenant_id: str, window_s: float, path: Path) -> str:
-    """Write the tenant's traffic of the window as NDJSON; its SHA-256.
+async def write(store: Store, tenant_id: str, window_s: float, path: Path) -> tuple[str, int]:
+    """Write the tenant's traffic of the window as NDJSON; its SHA-256, and how many samples it has.
 
     Raises:
         DataError: there is none, or more than can be judged at once.
         DatabaseUnavailableError: the database did not answer.
     """
     digest = hashlib.sha256()
-    after_id = size_bytes = 0
+    after_id = size_bytes = samples = 0
     with path.open("wb") as file:
         while page := await store.samples(tenant_id, after_id, window_s, PAGE):
             text = b"".join(line + b"\n" for _, line in page)
@@ -57,9 +57,10 @@ async def write(store: Store, tenant_id: str, window_s: float, path: Path) -> st
                 raise DataError(f"the time window holds more than {MAX_FILE_BYTES >> 20} MiB: shorten it")
             digest.update(text)
             file.write(text)
+            samples += len(page)
             after_id = page[-1][0]
             if len(page) < PAGE:
                 break
     if not size_bytes:
         raise DataError(_NOTHING)
-    return digest.hexdigest()
+    return digest.hexdigest(), samples
