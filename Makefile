@@ -77,6 +77,10 @@ bench-credits: venv ## The ledger beside pgbench and a naive route (needs wrk; A
 bench-shadow: venv ## The evaluation engine beside a plain loop and a pool of it; coverage of its intervals (ARGS=--short: seconds)
 	$(RUN) python -m bench.shadow $(ARGS)
 
+.PHONY: bench-backup
+bench-backup: venv ## Dump and restore a ledger of 640 MB, beside plain pg_dump and pg_restore
+	$(RUN) python -m bench.backup
+
 ##@ Work on it
 .PHONY: generate
 generate: venv ## CRDs, the chart's parts, deploy/, reference pages and the OpenAPI document, out of the types

@@ -81,6 +81,8 @@ async def _apply(
 def _way(segments: Segments, head: AuditHead) -> list[tuple[str, int, int | None]]:
     """What follows a head to the end of the newest line: line, segment after which, segment to which."""
     lines = segments.lines()
+    if not lines and not head.sequence:
+        return []  # nothing has ever been shipped
     if not lines:
         raise GapError(f"the audit stream is gone: the dump was taken when it had come to line {head.line}")
     way = segments.lineage(lines[-1])

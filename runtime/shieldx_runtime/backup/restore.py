@@ -106,10 +106,11 @@ async def restore_in_place(context: Context, copy: Copy, how: How, *, confirm: s
                     await _ship_rest(replace(context, database=address.sibling(put_aside)), audit_lease, timeline)
                 await postgres.create(connection, side)
                 replayed = await fill(context, copy, address.sibling(side), how, timeline)
-                if context.ledger and copy.manifest.audit_head:
+                segments = Segments(context.catalog)
+                lines = await asyncio.to_thread(segments.lines)
+                if context.ledger and lines:
                     parent = replayed.head if how.replayed else None
-                    line = await asyncio.to_thread(Segments(context.catalog).begin_line, parent)
-                    timeline.mark("audit line begun", line=line)
+                    timeline.mark("audit line begun", line=await asyncio.to_thread(segments.begin_line, parent))
                 await postgres.rename(connection, side, address.database)
             except BaseException:
                 await _roll_back(connection, address.database, side, put_aside, timeline)

@@ -13,7 +13,7 @@ from shieldx_runtime.backup.context import Context
 from shieldx_runtime.backup.destination import Condition
 from shieldx_runtime.backup.errors import SettingError
 from shieldx_runtime.backup.manifest import AuditHead, Manifest, Stream
-from shieldx_runtime.backup.segments import Segments
+from shieldx_runtime.backup.segments import FIRST_LINE, Segments
 from shieldx_runtime.backup.verify import verify_copy
 from shieldx_runtime.core import log
 
@@ -74,12 +74,12 @@ def described(copy: Copy) -> dict[str, Any]:
     }
 
 
-def audit_head(context: Context) -> AuditHead | None:
-    """The last segment there is; what a dump that begins now need not be given again."""
+def audit_head(context: Context) -> AuditHead:
+    """The last segment there is, or the place before the first; what a dump that begins now need not be given again."""
     segments = Segments(context.catalog)
     lines = segments.lines()
     if not lines:
-        return None
+        return AuditHead(FIRST_LINE, 0)
     last = segments.last(lines[-1])
     return last.head if last else AuditHead(lines[-1], 0)
 

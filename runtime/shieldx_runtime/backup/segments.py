@@ -24,6 +24,7 @@ from shieldx_runtime.backup.streams import Tally, unpack
 from shieldx_runtime.core.ledger import Change, Position
 
 LINE_DIGITS: Final = 8
+FIRST_LINE: Final = f"{1:0{LINE_DIGITS}d}"
 SEQUENCE_DIGITS: Final = 12
 _SWEPT_DAYS: Final = 2
 _MAX_SWEPT: Final = 1000
@@ -69,7 +70,7 @@ class Segments:
     def begin_line(self, parent: AuditHead | None) -> str:
         """The name of a new line. Raises: ConflictError, another shipper has begun one at this moment."""
         lines = self.lines()
-        name = f"{int(lines[-1]) + 1 if lines else 1:0{LINE_DIGITS}d}"
+        name = f"{int(lines[-1]) + 1:0{LINE_DIGITS}d}" if lines else FIRST_LINE
         body = {"line": name, "parent": {"line": parent.line, "sequence": parent.sequence} if parent else None}
         self.catalog.destination.put(
             f"{self._root}{name}/{_LINE}", manifests.sign(body, self._ring.active), only_if=Condition(absent=True)

@@ -1,0 +1,160 @@
+"""`make bench-backup`: a ledger of some hundred megabytes, dumped and restored by the pipeline and by plain PostgreSQL.
+
+Both restore the same database in the same run, in turns, with as many connections; the pipeline's figure includes
+fetching, decrypting and unpacking. The ledger's rows are made by INSERT, for speed, so that its books do not add up:
+the pipeline compares every row count with the manifest, and nobody asks the ledger. What ships is measured before that.
+PostgreSQL (without fsync) and the S3 server run on the same machine.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import statistics
+import subprocess
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dev.devserver.binaries import postgres_bin
+from dev.devserver.postgres import Postgres
+from shieldx_runtime.backup import run as runs
+from shieldx_runtime.backup.catalog import Copy
+from shieldx_runtime.backup.manifest import Stream
+from shieldx_runtime.backup.postgres import Address
+from shieldx_runtime.backup.restore import How, restore_new
+from shieldx_runtime.backup.ship import ship_for_ever
+from tests.integration.backup.conftest import s3_environ
+from tests.integration.backup.s3server import S3Server
+from tests.integration.backup.world import World, make_world
+from tests.integration.harness import query
+
+RESULTS = Path(__file__).resolve().parents[1] / "results" / "backup.json"
+JOBS = 2
+TENANTS = 50
+BATCH = 200_000
+_TIMEOUT_S = 1800
+
+
+def fill(world: World, megabytes: int) -> None:
+    """Makes entries of the ledger until the database has that size."""
+    statement = (
+        "INSERT INTO credits.ledger (transaction_id, tenant_id, version, kind, amount, balance_after, idempotency_key,"
+        " key_id, description, reference, spent_after) SELECT gen_random_uuid(), 'bulk-' || n % 200, $1::int + n,"
+        " 'consume', 1, 1000000000 - n, gen_random_uuid(), 'f000000000000000', 'API call charge ' || n, 'req-' || n, n"
+        " FROM generate_series(1, $2::int) n"
+    )
+    begin = 0
+    while query(world.uri, "SELECT pg_database_size(current_database()) AS size")[0]["size"] < megabytes << 20:
+        query(world.uri, statement, begin, BATCH)
+        begin += BATCH
+
+
+def plain(world: World, command: list[str]) -> float:
+    """The seconds that a program of PostgreSQL takes."""
+    began_s = time.monotonic()
+    address = Address(world.uri)
+    subprocess.run(
+        [str(postgres_bin() / command[0]), *command[1:]],
+        env={**os.environ, **address.secrets},
+        timeout=_TIMEOUT_S,
+        check=True,
+    )
+    return time.monotonic() - began_s
+
+
+def plain_restore(world: World, file: Path, name: str) -> float:
+    world.postgres.create_database(name)
+    target = Address(world.postgres.uri(name))
+    taken_s = plain(world, ["pg_restore", f"--jobs={JOBS}", f"--dbname={target.argument}", str(file)])
+    query(world.postgres.uri("postgres"), f'DROP DATABASE "{name}" WITH (FORCE)')
+    return taken_s
+
+
+def our_restore(world: World, copy: Copy, name: str) -> dict[str, Any]:
+    target = Address(world.postgres.uri(name))
+    outcome = asyncio.run(restore_new(replace(world.context(), ledger=None), copy, target, How(jobs=JOBS)))
+    query(world.postgres.uri("postgres"), f'DROP DATABASE "{name}" WITH (FORCE)')
+    return outcome
+
+
+def step(outcome: dict[str, Any], name: str) -> float:
+    return next(float(s["at_s"]) for s in outcome["timeline"] if s["step"] == name)
+
+
+def measure(world: World, folder: Path, rounds: int, megabytes: int) -> dict[str, Any]:
+    for number in range(TENANTS):
+        world.move(world.tenant(f"org-{number}"), "purchase", 1000)
+    asyncio.run(ship_for_ever(world.context(), once=True))
+    shipped = []
+    for _ in range(5):
+        world.move("org-1", "consume", 1)
+        began_s = time.monotonic()
+        asyncio.run(ship_for_ever(world.context(), once=True))
+        shipped.append(time.monotonic() - began_s)
+    fill(world, megabytes)
+    size_bytes = query(world.uri, "SELECT pg_database_size(current_database()) AS size")[0]["size"]
+    entries = query(world.uri, "SELECT count(*) AS n FROM credits.ledger")[0]["n"]
+    print(f"{size_bytes >> 20} MiB, {entries} entries", flush=True)
+    file = folder / "plain.dump"
+    plain_dump_s = plain(
+        world, ["pg_dump", "--format=custom", f"--file={file}", f"--dbname={Address(world.uri).argument}"]
+    )
+    made = runs.run(world.context(), Stream.DATABASE)
+    copy = world.context().catalog.get(Stream.DATABASE, made["id"])
+    theirs, ours = [], []
+    for number in range(rounds):
+        theirs.append(plain_restore(world, file, f"plain_{number}"))
+        ours.append(our_restore(world, copy, f"ours_{number}"))
+        print(f"round {number + 1}: plain {theirs[-1]:.1f} s, pipeline {step(ours[-1], 'restored'):.1f} s", flush=True)
+    restored = [step(o, "restored") for o in ours]
+    return {
+        "database_bytes": size_bytes,
+        "ledger_entries": entries,
+        "stored_bytes": made["size_bytes"],
+        "plain_dump_bytes": file.stat().st_size,
+        "dump_s": made["dump_s"],
+        "plain_dump_s": round(plain_dump_s, 2),
+        "verify_s": made["verified"]["duration_s"],
+        "restore_s": round(statistics.median(restored), 2),
+        "plain_restore_s": round(statistics.median(theirs), 2),
+        "restore_vs_pg_restore": round(statistics.median(restored) / statistics.median(theirs), 3),
+        "restore_compared_s": round(statistics.median(o["restore_s"] for o in ours), 2),
+        "ship_s": round(statistics.median(shipped), 2),
+        "audit_rpo_s": round(60 + max(shipped), 2),
+        "rounds": rounds,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--megabytes", type=int, default=640)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-backup-")))
+        s3 = S3Server(folder / "s3")
+        stack.callback(s3.stop)
+        s3.start()
+        s3.client().create_bucket(Bucket="bench")
+        postgres = Postgres(folder / "postgres", durable=False)
+        stack.callback(postgres.stop)
+        postgres.start()
+        world = make_world(folder / "world", postgres, "credits", s3_environ(s3, folder, "bench/copies"))
+        figures = measure(world, folder, arguments.rounds, arguments.megabytes)
+    figures["machine"] = {
+        "cpus": os.cpu_count(),
+        "python": platform.python_version(),
+        "load": round(os.getloadavg()[0], 1),
+    }
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    print(RESULTS.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
