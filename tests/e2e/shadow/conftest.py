@@ -116,7 +116,7 @@ def prepared(kubeconfig: str) -> None:
             for path in sorted((ROOT / "crds").glob("*s.yaml")):
                 definition = yaml.safe_load(path.read_text())
                 await client.apply(Ref(CRDS, "", definition["metadata"]["name"]), definition)
-            policy = (ROOT / "deploy" / "admission" / "shadow-workers.yaml").read_text()
+            policy = (ROOT / "charts" / "shieldx-platform" / "files" / "shadow-workers.yaml").read_text()
             for body, resource in zip(yaml.safe_load_all(policy), (POLICIES, BINDINGS), strict=True):
                 await client.apply(Ref(resource, "", body["metadata"]["name"]), body)
             await until(lambda: _served(client), 30, "the CRD is served")

@@ -125,6 +125,13 @@ def test_a_digest_is_what_the_operator_runs_and_services_run_the_tag() -> None:
     assert environment["SHIELDX_RUNTIME_IMAGE"] == "ghcr.io/shieldx/platform:v9"
 
 
+def test_the_workers_of_evaluations_are_confined_unless_another_release_does_it(rendered: list[Manifest]) -> None:
+    (policy,) = of_kind(rendered, "ValidatingAdmissionPolicy")
+    (binding,) = of_kind(rendered, "ValidatingAdmissionPolicyBinding")
+    assert binding["spec"]["policyName"] == policy["metadata"]["name"]
+    assert of_kind(render("admissionPolicy=false"), "ValidatingAdmissionPolicy") == []
+
+
 def test_alerts_are_there_when_they_are_asked_for(rendered: list[Manifest]) -> None:
     assert of_kind(rendered, "PrometheusRule") == []
     (rule,) = of_kind(render("prometheusRule.enabled=true"), "PrometheusRule")

@@ -26,7 +26,8 @@ def test_an_object_of_no_kind_of_ours_is_named_with_those_that_are(tmp_path: Pat
     file.write_text("apiVersion: v1\nkind: Pod\nmetadata: {name: p}\n")
     done = RUN.invoke(app, ["plan", str(file), "--offline"])
     assert done.exit_code == 1
-    assert "Pod (v1) is not a kind of this operator; known are CreditsService" in done.stderr
+    assert "Pod (v1) is not a kind of this operator; known are " in done.stderr
+    assert "CreditsService (platform.shieldx.io/v1alpha1)" in done.stderr
 
 
 def test_what_only_comes_along_in_the_file_is_left_out_by_name(tmp_path: Path) -> None:
