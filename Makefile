@@ -37,7 +37,7 @@ image: $(UV) ## The container images, as archives in .state/images
 
 ##@ Prove it
 .PHONY: test
-test: check test-unit test-integration test-e2e ## Everything below, on this machine, in one go
+test: check test-unit test-integration test-e2e ## What CI runs: the four below, on this machine, in one go
 
 .PHONY: check
 check: venv ## Style, types, import rules, tidy rules, generated files up to date (seconds)
@@ -59,7 +59,11 @@ test-integration: venv ## The runtime on a real PostgreSQL and a real Redis
 
 .PHONY: test-e2e
 test-e2e: venv cluster ## The operator, the chart and the platform on a real cluster
-	$(PYTEST) -v tests/e2e
+	$(PYTEST) -v tests/e2e --ignore=tests/e2e/shadow --ignore=tests/e2e/backup
+
+.PHONY: test-e2e-jobs
+test-e2e-jobs: venv cluster ## Evaluations and backups on a real cluster; not a part of `make test` yet
+	$(PYTEST) -v tests/e2e/shadow tests/e2e/backup
 
 .PHONY: bench-operator
 bench-operator: venv ## 5,000 objects on the real API server, beside a plain kopf operator

@@ -16,14 +16,13 @@ TIMEOUT_S = 600
 
 
 @pytest.fixture
-def tools(tmp_path: Path) -> Iterator[dict[str, str]]:
+def tools(tmp_path: Path, installed: str) -> Iterator[dict[str, str]]:
     """An environment in which `kubectl` and `helm` are the checkout's own, and the operator is there afterwards."""
     for name, command in (("kubectl", "dev.cluster kubectl"), ("helm", "dev.tools helm")):
         program = tmp_path / name
         program.write_text(f'#!/bin/sh\nexec python3 -m {command} "$@"\n')
         program.chmod(0o755)
-    platform.build_and_load_images()
-    yield {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "KUBECONFIG": platform.kubeconfig()}
+    yield {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "KUBECONFIG": installed}
     platform.install_chart()
 
 
