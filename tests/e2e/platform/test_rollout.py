@@ -93,7 +93,8 @@ def test_without_its_database_the_api_says_503_and_afterwards_each_key_has_one_o
     assert again.by_status() == {"200": len(unavailable)}
     load.results = [*load.answered(200), *again.results]
     assert_charged_once(running, load, balance)
-    assert {key: running.ledger()[key] for key in before} == before, "the same data"
+    after = running.ledger()
+    assert {key: after[key] for key in before} == before, "the same data"
 
 
 def answers(running: Running) -> bool:
