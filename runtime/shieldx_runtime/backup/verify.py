@@ -52,7 +52,8 @@ def spilled(chunks: Iterable[bytes], folder: Path) -> Iterator[Path]:
         NoSpaceError: the folder is full.
     """
     try:
-        with tempfile.NamedTemporaryFile(dir=folder, prefix="shieldx-") as file:
+        # closing, and not the file's own block: that leaves the file behind where the disk is too full to flush it
+        with contextlib.closing(tempfile.NamedTemporaryFile(dir=folder, prefix="shieldx-")) as file:
             for chunk in chunks:
                 file.write(chunk)
             file.flush()
