@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dev import platform
+from dev.tools.__main__ import helm
 
 ROOT = Path(__file__).resolve().parents[3]
 GUIDE = ROOT / "docs" / "guides" / "install.md"
@@ -18,9 +19,10 @@ TIMEOUT_S = 600
 @pytest.fixture
 def tools(tmp_path: Path, installed: str) -> Iterator[dict[str, str]]:
     """An environment in which `kubectl` and `helm` are the checkout's own, and the operator is there afterwards."""
-    for name, command in (("kubectl", "dev.cluster kubectl"), ("helm", "dev.tools helm")):
+    # the program itself: `dev.tools helm` would find this one on the PATH and call it for ever
+    for name, command in (("kubectl", "python3 -m dev.cluster kubectl"), ("helm", str(helm()))):
         program = tmp_path / name
-        program.write_text(f'#!/bin/sh\nexec python3 -m {command} "$@"\n')
+        program.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
         program.chmod(0o755)
     yield {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "KUBECONFIG": installed}
     platform.install_chart()
