@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from dev.cluster.place import from_environment
 from dev.images.recipes import PYTHON_VERSION, ROOT, Image, code, project_files, version
 from dev.localkube.process import StepError, run
 
@@ -63,6 +64,14 @@ def install_dependencies(target: Path) -> None:
             ],
             timeout_s=INSTALL_TIMEOUT_S,
             cwd=ROOT,
+            # what is compiled must not remember the folder that it was compiled in; and not in uv's usual cache, which
+            # would give what was compiled for this machine's own use
+            env={
+                **os.environ,
+                "UV_CACHE_DIR": str(from_environment().cache / "images" / "uv"),
+                "CFLAGS": "-O2 -g0",
+                "LDFLAGS": "-s -Wl,--build-id=none",
+            },
         )
     shutil.rmtree(target / "bin", ignore_errors=True)
     (target / ".lock").unlink(missing_ok=True)
