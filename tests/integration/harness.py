@@ -225,20 +225,50 @@ def let_pass(stack: Stack, tenant_id: str, seconds: float) -> None:
 DELTAS = {"purchase": 1, "refund": 1, "consume": -1, "commit": -1, "expire": -1}
 
 
+@dataclass(frozen=True)
+class Books:
+    """All that is written of one tenant, as of one moment: holds may expire while it is read."""
+
+    account: asyncpg.Record
+    ledger: list[asyncpg.Record]
+    lots: list[asyncpg.Record]
+    links: dict[tuple[str, int], asyncpg.Record]
+    """By chain and number, the ones before the tenant's own included."""
+
+
+def read_books(stack: Stack, tenant_id: str) -> Books:
+    async def read(connection: "asyncpg.Connection[asyncpg.Record]") -> Books:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            links = await connection.fetch(
+                "SELECT DISTINCT l.chain_id, l.seq, l.leaves, l.hash FROM credits.ledger e JOIN credits.chain_links l "
+                "ON l.chain_id = e.chain_id AND l.seq BETWEEN e.chain_seq - 1 AND e.chain_seq WHERE e.tenant_id = $1",
+                tenant_id,
+            )
+            account = await connection.fetchrow("SELECT * FROM credits.accounts WHERE tenant_id = $1", tenant_id)
+            assert account is not None
+            return Books(
+                account,
+                await connection.fetch("SELECT * FROM credits.ledger WHERE tenant_id = $1 ORDER BY version", tenant_id),
+                await connection.fetch("SELECT * FROM credits.grants WHERE tenant_id = $1", tenant_id),
+                {(str(link["chain_id"]), link["seq"]): link for link in links},
+            )
+
+    return asyncio.run(with_connection(stack.postgres.uri("credits"), read))
+
+
 def assert_books_balance(stack: Stack, tenant_id: str) -> None:
     """The account equals the sum of its ledger, versions have no gap, every entry is in its chain, lots add up."""
-    account = stack.sql("SELECT * FROM credits.accounts WHERE tenant_id = $1", tenant_id)[0]
-    ledger = stack.sql("SELECT * FROM credits.ledger WHERE tenant_id = $1 ORDER BY version", tenant_id)
-    assert [row["version"] for row in ledger] == list(range(1, account["version"] + 1))
+    books = read_books(stack, tenant_id)
+    account = books.account
+    assert [row["version"] for row in books.ledger] == list(range(1, account["version"] + 1))
     balance = 0
-    for row in ledger:
+    for row in books.ledger:
         balance += DELTAS.get(row["kind"], 0) * row["amount"]
         assert row["balance_after"] == balance >= 0
     assert account["balance"] == balance
-    assert [row["transaction_id"] for row in ledger if not _is_chained(stack, row)] == []
-    lots = stack.sql("SELECT * FROM credits.grants WHERE tenant_id = $1", tenant_id)
-    assert sum(lot["held"] for lot in lots) == account["reserved_funds"]
-    assert sum(lot["remaining"] for lot in lots) >= account["balance"] - account["reserved_funds"]
+    assert [row["transaction_id"] for row in books.ledger if not _is_chained(books, row)] == []
+    assert sum(lot["held"] for lot in books.lots) == account["reserved_funds"]
+    assert sum(lot["remaining"] for lot in books.lots) >= account["balance"] - account["reserved_funds"]
 
 
 def entry_of(row: asyncpg.Record) -> bytes:
@@ -254,13 +284,9 @@ def entry_of(row: asyncpg.Record) -> bytes:
     return "|".join(str(field) for field in fields).encode()
 
 
-def _is_chained(stack: Stack, row: asyncpg.Record) -> bool:
-    links = stack.sql(
-        "SELECT leaves, hash FROM credits.chain_links WHERE chain_id = $1 AND seq BETWEEN $2 - 1 AND $2 ORDER BY seq",
-        row["chain_id"],
-        row["chain_seq"],
-    )
-    before = links[-2]["hash"] if len(links) > 1 else bytes(32)
-    leaves, place = links[-1]["leaves"], 32 * row["chain_pos"]
-    assert links[-1]["hash"] == hashlib.sha256(before + leaves).digest()
-    return leaves[place : place + 32] == hashlib.sha256(b"\0" + entry_of(row)).digest()
+def _is_chained(books: Books, row: asyncpg.Record) -> bool:
+    chain_id, seq = str(row["chain_id"]), row["chain_seq"]
+    link, before = books.links[chain_id, seq], books.links.get((chain_id, seq - 1))
+    leaves, place = link["leaves"], 32 * row["chain_pos"]
+    assert link["hash"] == hashlib.sha256((before["hash"] if before else bytes(32)) + leaves).digest()
+    return bool(leaves[place : place + 32] == hashlib.sha256(b"\0" + entry_of(row)).digest())
