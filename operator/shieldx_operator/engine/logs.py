@@ -15,6 +15,16 @@ _QUIET: Final = {
 }
 _UNTRUE: Final = "OS signals are ignored"
 """kopf warns of this outside the main thread; signals are handled by `run.py`."""
+_TO_COME_AGAIN: Final = "will retry"
+"""kopf calls each failed attempt an error, also where its own bounded retry mends it, as after a CRD's change."""
+
+
+def _fit(record: logging.LogRecord) -> bool:
+    """Whether to show it; an attempt that is made again becomes a warning, the last one of them stays an error."""
+    message = record.getMessage()
+    if record.name.startswith("kopf.") and record.levelno == logging.ERROR and _TO_COME_AGAIN in message:
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+    return _UNTRUE not in message
 
 
 def configure(level: str) -> None:
@@ -41,7 +51,7 @@ def configure(level: str) -> None:
     root.setLevel(level.upper())
     for name, least in _QUIET.items():
         logging.getLogger(name).setLevel(max(least, root.level))
-    handler.addFilter(lambda record: _UNTRUE not in record.getMessage())
+    handler.addFilter(_fit)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
