@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 
 import asyncpg
 import httpx
+import pytest
 
 from shieldx_contract import CREDITS_SERVE, ENV_DRAIN_DELAY_S
 from tests.integration.harness import Api, Stack, new_id
@@ -83,6 +85,28 @@ def test_sigterm_under_load_loses_no_request(stack: Stack) -> None:
     assert seen.closed > 0
     spent = stack.sql("SELECT total_spent FROM credits.accounts WHERE tenant_id = $1", tenant_id)
     assert spent[0]["total_spent"] == len(seen.statuses)
+
+
+def test_a_kept_connection_that_is_idle_at_sigterm_gets_one_more_answer_which_ends_it(stack: Stack) -> None:
+    with ExitStack() as exits:
+        process = stack.replica(exits, **{ENV_DRAIN_DELAY_S: "0"})
+        with httpx.Client(base_url=process.url, headers=stack.api.headers, timeout=10) as kept:
+            tenant_id = stack.api.tenant(10)
+            assert kept.get(f"/credits/balance/{tenant_id}").headers.get("connection") != "close"
+            process.child.signal(signal.SIGTERM)
+            with pytest.raises(ConnectionRefusedError):
+                connect_until_refused(process.http_port)
+            # on the connection of before, since no other could be opened
+            last = kept.get(f"/credits/balance/{tenant_id}")
+        assert (last.status_code, last.headers["connection"]) == (200, "close")
+        assert process.child.wait(10) == 0
+
+
+def connect_until_refused(port: int) -> None:
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        socket.create_connection(("127.0.0.1", port), timeout=2).close()
+        time.sleep(0.02)
 
 
 def test_a_port_that_is_taken_is_named(stack: Stack) -> None:

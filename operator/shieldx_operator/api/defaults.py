@@ -99,7 +99,7 @@ _DEVELOPMENT_CHANGES: Final[Json] = {
             },
         },
     },
-    "settings": {"poolMaxSize": 3, "drainDelaySeconds": 3, "terminationGracePeriodSeconds": 15},
+    "settings": {"poolMaxSize": 3, "terminationGracePeriodSeconds": 15},
 }
 
 _CHOICES: Final = frozenset(

@@ -56,7 +56,7 @@ SHADOW_SERVICE_PROFILES: Final[Mapping[Profile, dict[str, Any]]] = {
                 "requests": {"cpu": "50m", "memory": "192Mi"},
                 "limits": {"cpu": "1000m", "memory": "1Gi"},
             },
-            "settings": {"poolMaxSize": 3, "drainDelaySeconds": 3},
+            "settings": {"poolMaxSize": 3},
         },
     ),
 }

@@ -1,7 +1,8 @@
 """Two HTTP servers in one process, the API and its health, and an orderly end.
 
 SIGTERM: unready at once; accepting goes on for `drain_delay_s`, until every proxy knows; then the API's port is
-closed, what was accepted is finished, and the process ends with 0. Health answers until the last request is done.
+closed, each kept connection is told by its next answer to end, what was accepted is finished, and the process ends
+with 0. Health answers until the last request is done.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import contextlib
 import os
 import signal
 import socket
+import time
 from collections.abc import Generator
 from typing import Final
 
@@ -21,6 +23,9 @@ from shieldx_runtime.core.protocol import IDLE_TIMEOUT_S, BoundedProtocol
 
 _BACKLOG: Final = 2048
 _GRACE_S: Final = 5
+_FAREWELL_S: Final = 2.0
+"""So long a kept connection may wait for its last request: closing it at once would cut one off that is on its way."""
+_LOOK_EVERY_S: Final = 0.05
 _logger = log.get(__name__)
 
 
@@ -34,6 +39,14 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
+
+    async def say_farewell(self) -> None:
+        """Accepts no more, and waits until an answer has ended each connection that is kept, or long enough."""
+        for server in self.servers:
+            server.close()
+        deadline = time.monotonic() + _FAREWELL_S
+        while self.server_state.connections and time.monotonic() < deadline:  # noqa: ASYNC110 - uvicorn keeps a set
+            await asyncio.sleep(_LOOK_EVERY_S)
 
 
 def _server(app: ASGIApp, grace_s: int, protocol: type[asyncio.Protocol]) -> _Server:
@@ -97,6 +110,7 @@ async def serve(  # noqa: PLR0913 - two servers and how they end
     if stop.is_set():
         _logger.info("stopping: unready, still accepting", drain_delay_s=drain_delay_s)
         await asyncio.sleep(drain_delay_s)
+        await api_server.say_farewell()
     api_server.should_exit = True
     await api_task
     health_server.should_exit = True
