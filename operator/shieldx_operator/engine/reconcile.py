@@ -23,6 +23,7 @@ from shieldx_operator.engine.client import ApiError, Client, FencedError
 from shieldx_operator.engine.events import Recorder
 from shieldx_operator.engine.measures import Measures
 from shieldx_operator.engine.names import FINALIZER
+from shieldx_operator.engine.readers import Readers
 from shieldx_operator.engine.types import (
     Condition,
     Failure,
@@ -85,10 +86,14 @@ class Reconciler:
     random_bytes: secrets.RandomBytes
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     measures: Measures | None = None
+    wake: Callable[[Ref], None] = lambda _: None
+    """Asks for a look at an object which rested on another one that is gone."""
     _applier: Applier = field(init=False)
+    _readers: Readers = field(init=False)
 
     def __post_init__(self) -> None:
         self._applier = Applier(self.client, self.random_bytes)
+        self._readers = Readers(self.kinds.keys())
 
     async def reconcile(self, ref: Ref) -> Outcome:
         """Look at one object once.
@@ -101,6 +106,8 @@ class Reconciler:
         if parent is None:
             if self.measures is not None:
                 self.measures.forget(ref)
+            for reader in self._readers.gone(ref):
+                self.wake(reader)
             return Outcome("gone")
         if "deletionTimestamp" in parent["metadata"] and FINALIZER not in parent["metadata"].get("finalizers", []):
             return Outcome("gone")  # the garbage collector does the rest
@@ -140,6 +147,7 @@ class Reconciler:
 
     async def _observe(self, look: _Look) -> Observation:
         reads: Reads = look.kind.reads(look.parent)
+        self._readers.note(look.ref, reads.objects)
         found, lists = await asyncio.gather(
             self._get_all(reads.objects),
             asyncio.gather(*(self.client.find(query) for query in reads.queries.values())),

@@ -120,6 +120,7 @@ class Operator:
         self.metrics.registry.register(measures)
         reconciler = Reconciler(client, kinds, recorder, http, os.urandom, measures=measures)
         workers = Workers(reconciler.reconcile, self.metrics, self.options.workers, self.options.resync_s)
+        reconciler.wake = workers.add
         loop = asyncio.get_running_loop()
 
         def touched(ref: Ref, routine: bool) -> None:

@@ -19,17 +19,7 @@ from shieldx_operator.engine.types import Resource
 from tests.e2e.platform.clients import Client
 from tests.e2e.platform.conftest import SERVICE, Running, make_namespace, tenant_spec
 from tests.e2e.platform.release import with_file
-from tests.e2e.platform.world import (
-    CLIENT_LABELS,
-    IMAGE,
-    SERVICES,
-    TENANTS,
-    Obj,
-    Ref,
-    World,
-    condition,
-    until,
-)
+from tests.e2e.platform.world import CLIENT_LABELS, IMAGE, SERVICES, TENANTS, Obj, Ref, World, condition, until
 
 TENANT = "org-7"
 BOUGHT = 700
@@ -181,6 +171,7 @@ def test_deleting_the_object_removes_what_it_owns_and_keeps_the_data(spare: Spar
     world.gone(spare.ref)
     until("what it owned is gone", lambda: spare.there(owned) == LASTING, 90)
     world.tell(f"deleted object: what it owned was gone {time.monotonic() - start_s:.1f} s after the call")
+    until("its tenant says so", lambda: condition(world.get(spare.tenant)).get("reason") == "ServiceNotFound", 15)
     until("its pods are gone", lambda: not world.all(POD), 60)
     time.sleep(2)
     assert spare.there(owned) == LASTING
