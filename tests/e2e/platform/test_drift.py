@@ -73,6 +73,7 @@ DRIFTS = (
     Drift(PVC, "-db", (*_LABELS, LABEL_PART_OF), "something-else", data=True),
     Drift(PVC, "-cache", (*_LABELS, LABEL_PART_OF), "something-else", data=True),
     Drift(SECRET, "-auth", ("data", "admin-key"), WRONG, data=True),
+    Drift(SECRET, "-audit", ("data", "master-keys"), WRONG, data=True),
     Drift(SECRET, "-db", ("data", "uri"), WRONG, data=True),
     Drift(SECRET, "-cache", ("data", "uri"), WRONG, data=True),
     Drift(SERVICE, "", _SELECTED, "nobody"),

@@ -1,21 +1,28 @@
 """What a CreditsService is made of: desired objects out of a spec. Pure, and the same for the same input."""
 
+from dataclasses import replace
+
 from shieldx_contract import (
+    AUDIT_SECRET_DIR,
     AUTH_SECRET_DIR,
     CACHE_SECRET_DIR,
     CREDITS_MIGRATE,
     CREDITS_SERVE,
     DATABASE_SECRET_DIR,
     ENV_ADMIN_KEY_FILE,
+    ENV_AUDIT_SIGNING_KEY_FILE,
     ENV_CACHE_TTL_S,
     ENV_CACHE_URI_FILE,
     ENV_DATABASE_URI_FILE,
     ENV_DRAIN_DELAY_S,
     ENV_KEY_PEPPER_FILE,
     ENV_LOG_LEVEL,
+    ENV_MASTER_KEYS_FILE,
     ENV_POOL_MAX_SIZE,
     ENV_REQUEST_TIMEOUT_S,
     SECRET_ADMIN_KEY,
+    SECRET_AUDIT_SIGNING_KEY,
+    SECRET_MASTER_KEYS,
     SECRET_PEPPER_KEY,
 )
 from shieldx_operator.blocks import api, autoscaling, postgres, redis
@@ -37,6 +44,15 @@ def auth_secret(v: View) -> GeneratedSecret:
         metadata=v.service.metadata("-auth", API_COMPONENT, retain=data_is_retained(v)),
         random={"admin-id": -8, "admin-secret": 32, SECRET_PEPPER_KEY: 32},
         derived={SECRET_ADMIN_KEY: "sxk_{admin-id}_{admin-secret}"},
+    )
+
+
+def audit_secret(v: View) -> GeneratedSecret:
+    """The key that checkpoints are signed with, and the master key of texts: kept as long as what they protect."""
+    return GeneratedSecret(
+        metadata=v.service.metadata("-audit", API_COMPONENT, retain=data_is_retained(v)),
+        random={SECRET_AUDIT_SIGNING_KEY: 32, "master-1": 32},
+        derived={SECRET_MASTER_KEYS: "k1 {master-1}\n"},
     )
 
 
@@ -127,10 +143,11 @@ def service(v: View) -> Obj:
 
 def deployment(v: View, settings: OperatorSettings) -> Obj:
     s = v.effective.settings
-    runtime = pods(v, settings)
+    runtime = replace(pods(v, settings), volumes=runtime_volumes(v) + audit_volume(v))
+    container = runtime.container("credits", CREDITS_SERVE, v.effective.resources.to_json())
     return api.deployment(
         runtime,
-        runtime.container("credits", CREDITS_SERVE, v.effective.resources.to_json()),
+        {**container, "env": audit_environment()},
         drain_delay_s=s.drain_delay_seconds,
         grace_s=s.termination_grace_period_seconds,
     )
@@ -165,6 +182,18 @@ def runtime_volumes(v: View) -> Volumes:
         + secret_volume("auth", v.auth_secret.name, AUTH_SECRET_DIR, (SECRET_ADMIN_KEY, SECRET_PEPPER_KEY))
         + scratch_volume("tmp", "/tmp", "64Mi")  # noqa: S108 - a mount point in the pod
     )
+
+
+def audit_volume(v: View) -> Volumes:
+    return secret_volume("audit", v.audit_secret.name, AUDIT_SECRET_DIR, (SECRET_AUDIT_SIGNING_KEY, SECRET_MASTER_KEYS))
+
+
+def audit_environment() -> list[Obj]:
+    """Not in the ConfigMap: pods of an older template have no such files, and would not start again."""
+    return [
+        {"name": ENV_AUDIT_SIGNING_KEY_FILE, "value": f"{AUDIT_SECRET_DIR}/{SECRET_AUDIT_SIGNING_KEY}"},
+        {"name": ENV_MASTER_KEYS_FILE, "value": f"{AUDIT_SECRET_DIR}/{SECRET_MASTER_KEYS}"},
+    ]
 
 
 def autoscaler(v: View) -> Obj:

@@ -60,7 +60,7 @@ def reads(v: View, *, explain: bool) -> Reads:
     """Everything the service may be made of, its pods and Jobs; with `explain` also the warnings about them."""
     names = {
         CONFIG_MAP: ("-config", redis.SUFFIX),
-        SECRET: ("-auth", postgres.SUFFIX, redis.SUFFIX),
+        SECRET: ("-audit", "-auth", postgres.SUFFIX, redis.SUFFIX),
         SERVICE: ("", postgres.SUFFIX, redis.SUFFIX),
         SERVICE_ACCOUNT: ("",),
         PVC: (postgres.SUFFIX, redis.SUFFIX),
@@ -159,6 +159,7 @@ def plan(v: View, seen: Observation, settings: OperatorSettings) -> Plan:
         build.service_account(v),
         build.configuration(v, settings),
         build.auth_secret(v),
+        build.audit_secret(v),
         *network.build(v, seen, settings),
         *(pinned_store(v, seen, o) for o in build.database(v, settings)),
         *(pinned_store(v, seen, o) for o in build.cache(v, settings)),

@@ -55,6 +55,10 @@ class View:
     def auth_secret(self) -> Ref:
         return Ref(SECRET, self.service.namespace, auth_secret_name(self.service.name))
 
+    @property
+    def audit_secret(self) -> Ref:
+        return Ref(SECRET, self.service.namespace, f"{self.service.name}-audit")
+
 
 def view(parent: Obj, settings: OperatorSettings) -> View:
     """Parses an object that the API server let through.
