@@ -1,11 +1,20 @@
+"""`shieldx ...`, which is `python -m shieldx_runtime ...`."""
+
 import sys
 
-if sys.argv[1:] == ["shadow", "work"]:
-    # a worker's whole work may last a tenth of a second: the command line alone takes ten times as long to import
-    from shieldx_runtime.shadow.worker import main
 
-    sys.exit(main())
+def main() -> None:
+    """Runs the command that the process was started with, and ends the process."""
+    if sys.argv[1:] == ["shadow", "work"]:
+        # a worker's whole work may last a tenth of a second: the command line alone takes ten times as long to import
+        from shieldx_runtime.shadow.worker import main as work  # noqa: PLC0415 - as above
 
-from shieldx_runtime.cli import app
+        sys.exit(work())
 
-app()
+    from shieldx_runtime.cli import app  # noqa: PLC0415 - as above
+
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""The command line: `python -m shieldx_runtime ...`. Exit 2: a setting is wrong; exit 1: it could not be done."""
+"""The command line: `shieldx ...`. Exit 2: a setting is wrong; exit 1: it could not be done."""
 
 import asyncio
 import os
@@ -36,7 +36,9 @@ app = typer.Typer(
 )
 credits_app = typer.Typer(help="The credits service.", no_args_is_help=True)
 app.add_typer(credits_app, name="credits")
-export_commands.add_to(credits_app)
+export_commands.add_to(app)
+# where they were before there was a command of our own: logs and notes of people name them so
+export_commands.add_to(credits_app, hidden=True)
 
 
 def _ledger() -> Ledger:

@@ -13,6 +13,7 @@ from shieldx_operator.engine.metrics import Metrics as OperatorMetrics
 from shieldx_operator.kinds import kinds
 from shieldx_operator.settings import OperatorSettings
 from shieldx_runtime.core.metrics import Metrics as RuntimeMetrics
+from shieldx_runtime.credits.sealing import SealingMetrics
 
 ALERTS = Path(__file__).resolve().parents[2] / "charts" / "shieldx-platform" / "files" / "alerts.yaml"
 RULES = [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
@@ -27,7 +28,9 @@ def families(registry: CollectorRegistry) -> set[str]:
 @pytest.fixture(scope="module")
 def known() -> set[str]:
     measured = Measures.of(kinds(OperatorSettings.from_environment({}))).gauges
-    return families(OperatorMetrics().registry) | families(RuntimeMetrics().registry) | set(measured)
+    runtime = RuntimeMetrics().registry
+    SealingMetrics(runtime)
+    return families(OperatorMetrics().registry) | families(runtime) | set(measured)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=[rule["alert"] for rule in RULES])

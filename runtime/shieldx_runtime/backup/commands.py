@@ -1,4 +1,4 @@
-"""`python -m shieldx_runtime backup ...`, for Jobs and for persons. The environment has the settings.
+"""`shieldx backup ...`, for Jobs and for persons. The environment has the settings.
 
 Exit codes: 0 done; 1 failed; 2 a setting is wrong; 3 wrong key; 4 a copy is damaged; 5 another run is at work; 6 the
 destination refuses or does not answer; 7 deadline; 8 there is no such copy; 9 restored and does not add up; 10 the

@@ -180,4 +180,4 @@ def schema_problem(migrations: Sequence[Migration], applied: Mapping[int, str]) 
         rest = pending(migrations, applied)
     except MigrationError as error:
         return str(error)
-    return f"migration {rest[0].name} is missing: run `credits migrate`" if rest else ""
+    return f"migration {rest[0].name} is missing: run `shieldx credits migrate`" if rest else ""

@@ -170,7 +170,7 @@ class _Pending:
     def _gap(self, key: str, number: int, problem: str) -> LedgerGapError:
         return LedgerGapError(
             f"{SCHEMA}.{self._table}: entry {number} of {key!r} {problem}: the table was tampered with, or another "
-            "database stands there; run `credits verify`, and begin a new line only when that is explained"
+            "database stands there; run `shieldx credits verify`, and begin a new line only when that is explained"
         )
 
 

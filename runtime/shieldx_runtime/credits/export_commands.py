@@ -125,11 +125,14 @@ def public_key() -> None:
         _end(str(error), _EXIT_SETTINGS)
 
 
-def add_to(app: typer.Typer) -> None:
-    app.command(name="verify-ledger")(verify_ledger)
-    app.command(name="verify-proof")(verify_proof)
-    app.command(name="export-ledger")(write_export)
-    app.command(name="public-key")(public_key)
+def add_to(app: typer.Typer, *, hidden: bool = False) -> None:
+    for name, command in (
+        ("verify-ledger", verify_ledger),
+        ("verify-proof", verify_proof),
+        ("export-ledger", write_export),
+        ("public-key", public_key),
+    ):
+        app.command(name=name, hidden=hidden)(command)
 
 
 def _verifier(path: Path) -> Verifier:

@@ -107,7 +107,7 @@ class Proofs:
             raise ProblemError(
                 ENTRY_ALTERED,
                 f"the ledger's row of transaction {transaction_id} is not the one that was sealed as leaf {index}: "
-                "export the ledger and run `credits verify-ledger`",
+                "export the ledger and run `shieldx verify-ledger`",
             ) from error
         return Inclusion(row["entry"], index, path, signed)
 

@@ -42,7 +42,7 @@ class SealingMetrics:
         )
         self.broken = Gauge(
             "credits_audit_broken_chains",
-            "Chains whose next link does not follow from the one before: run `credits verify-ledger`",
+            "Chains whose next link does not follow from the one before: run `shieldx verify-ledger`",
             registry=registry,
         )
 
@@ -160,7 +160,7 @@ class Sealer:
         try:
             edge = TileEdge(row["size"], edges)
         except ValueError as error:
-            raise RuntimeError(f"the stored audit tree is damaged: {error}: run `credits verify-ledger`") from error
+            raise RuntimeError(f"the stored audit tree is damaged: {error}: run `shieldx verify-ledger`") from error
         return TreeState(
             origin=f"{ORIGIN_PREFIX}{row['ledger_id']}",
             edge=edge,

@@ -1,4 +1,4 @@
-"""A worker pod's whole life: read the task, judge one shard, tell it, end. `python -m shieldx_runtime shadow work`.
+"""A worker pod's whole life: read the task, judge one shard, tell it, end. `shieldx shadow work`.
 
 Exit codes: 0 done (or nobody asks any more), 1 try again, `SHADOW_GIVE_UP_EXIT_CODE` no repetition would help. The last
 line of standard error is what the evaluation's condition says.

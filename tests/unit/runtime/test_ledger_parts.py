@@ -115,7 +115,9 @@ class TestMigrations:
 
     def test_readiness_says_which_is_missing(self) -> None:
         assert schema_problem([ONE], {1: ONE.sha256}) == ""
-        assert schema_problem([ONE, TWO], {1: ONE.sha256}) == ("migration 0002_b.sql is missing: run `credits migrate`")
+        assert schema_problem([ONE, TWO], {1: ONE.sha256}) == (
+            "migration 0002_b.sql is missing: run `shieldx credits migrate`"
+        )
 
     @pytest.mark.parametrize("names", [["0001_a.sql", "0003_b.sql"], ["0002_a.sql"], ["1_a.sql"], ["0001_A.sql"]])
     def test_a_folder_with_a_gap_or_a_strange_name_is_refused(self, tmp_path: Path, names: list[str]) -> None:
