@@ -38,6 +38,8 @@ ENV_LOG_LEVEL: Final = "SHIELDX_LOG_LEVEL"
 ENV_POOL_MAX_SIZE: Final = "SHIELDX_POOL_MAX_SIZE"
 ENV_REQUEST_TIMEOUT_S: Final = "SHIELDX_REQUEST_TIMEOUT_S"
 ENV_CACHE_TTL_S: Final = "SHIELDX_CACHE_TTL_S"
+ENV_RATE_LIMIT: Final = "SHIELDX_RATE_LIMIT"
+"""Requests that a key may make in 10 s, in each replica, where the key has no limit of its own."""
 ENV_DRAIN_DELAY_S: Final = "SHIELDX_DRAIN_DELAY_S"
 """How long a terminating pod goes on accepting connections, until every proxy has dropped it from its endpoints."""
 

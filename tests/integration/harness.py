@@ -32,7 +32,7 @@ def new_id() -> str:
 
 
 def new_tenant_id() -> str:
-    return f"org-{next(_numbers)}-{uuid.uuid4().hex[:8]}"
+    return f"org-{next(_numbers):05d}-{uuid.uuid4().hex[:8]}"
 
 
 class Api:

@@ -21,6 +21,7 @@ ROUTE = b'If-None-Match: "none"\r\n'
 VARYING = (
     (re.compile(rb"\r\ndate: [^\r]+"), b"\r\ndate: ?"),
     (re.compile(rb'"transaction_id":"[0-9a-f-]{36}"'), b'"transaction_id":"?"'),
+    (re.compile(rb'\r\nratelimit: "key";r=\d+;t=\d+\r'), b"\r\nratelimit: ?\r"),
     (re.compile(rb"urn:uuid:[0-9a-f-]{36}"), b"urn:uuid:?"),
 )
 

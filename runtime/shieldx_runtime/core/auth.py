@@ -12,13 +12,14 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
 from shieldx_contract import API_KEY_PATTERN
 from shieldx_runtime.core.problems import FORBIDDEN, UNAUTHENTICATED, ProblemError
+from shieldx_runtime.core.quota import DEFAULT_RATE_LIMIT, Quota, Quotas
 
 _KEY: Final = re.compile(API_KEY_PATTERN)
 _CACHE_ENTRIES: Final = 10_000
@@ -34,8 +35,21 @@ class Scope(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class KeyTerms:
+    """What a key may do, for whom, until when, how often. As in `StoredKey`."""
+
+    tenant_id: str | None
+    scopes: frozenset[Scope]
+    expires_at: datetime | None
+    rate_limit: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class StoredKey:
-    """What is known of an issued key. `tenant_id` None binds it to the platform: every tenant."""
+    """What is known of an issued key. `tenant_id` None binds it to the platform: every tenant.
+
+    `rate_limit` is in requests within `quota.WINDOW_S`; None: the process's own.
+    """
 
     key_id: str
     key_hash: bytes
@@ -43,6 +57,7 @@ class StoredKey:
     scopes: frozenset[Scope]
     expires_at: datetime | None
     revoked: bool
+    rate_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +67,7 @@ class Principal:
     key_id: str
     tenant_id: str | None
     scopes: frozenset[Scope]
+    quota: Quota = field(repr=False, compare=False)
 
     def may_act_for(self, tenant_id: str) -> bool:
         return self.tenant_id is None or self.tenant_id == tenant_id
@@ -84,10 +100,12 @@ def hash_key(pepper: bytes, key: str) -> bytes:
 class Authenticator:
     """Turns an Authorization header into a principal. `lookup` finds an issued key by its id."""
 
-    def __init__(self, *, pepper: bytes, admin_key: str, lookup: Lookup) -> None:
+    def __init__(self, *, pepper: bytes, admin_key: str, lookup: Lookup, rate_limit: int = DEFAULT_RATE_LIMIT) -> None:
+        """`rate_limit` is for keys that have none of their own, the administrator's among them."""
         self._pepper = pepper
+        self._quotas = Quotas(rate_limit)
         self._admin_hash = hash_key(pepper, admin_key)
-        self._admin = Principal(f"bootstrap-{key_id_of(admin_key)}", None, frozenset(Scope))
+        self._admin = Principal(f"bootstrap-{key_id_of(admin_key)}", None, frozenset(Scope), Quota(rate_limit))
         self._lookup = lookup
         self._cache: OrderedDict[str, tuple[float, StoredKey]] = OrderedDict()
         self._known: dict[bytes, tuple[float, Principal, StoredKey | None]] = {}
@@ -113,7 +131,8 @@ class Authenticator:
         known = stored.key_hash if stored else b"\0" * len(presented)
         if not hmac.compare_digest(presented, known) or stored is None or stored.revoked or _expired(stored):
             raise _refusal("the key is unknown, revoked or expired: use another one", "invalid_token")
-        principal = Principal(stored.key_id, stored.tenant_id, stored.scopes)
+        quota = self._quotas.of(stored.key_id, stored.rate_limit)
+        principal = Principal(stored.key_id, stored.tenant_id, stored.scopes, quota)
         self._remember(header, principal, stored, until)
         return principal
 

@@ -18,6 +18,7 @@ from shieldx_runtime.core.auth import Authenticator
 from shieldx_runtime.core.faults import DatabaseUnavailableError
 from shieldx_runtime.core.metrics import Metrics
 from shieldx_runtime.core.problems import ProblemError
+from shieldx_runtime.core.quota import Quota
 
 MAX_BODY_BYTES: Final = 64 * 1024
 MAX_IN_FLIGHT: Final = 512
@@ -69,7 +70,7 @@ class Edge:
         if scope["type"] != "http":
             raise RuntimeError(f"this service speaks HTTP only, not {scope['type']}")
         start = time.perf_counter()
-        answer = _Answer(send, close=self._draining)
+        answer = _Answer(send, began=start, close=self._draining)
         try:
             try:
                 await self._admit(scope, receive, answer)
@@ -100,6 +101,10 @@ class Edge:
                 began = loop.time()
                 principal = await self._authenticator.authenticate(_header(scope, b"authorization"))
                 scope.setdefault("state", {})["principal"] = principal
+                answer.quota = principal.quota
+                if not principal.quota.admits(answer.began):
+                    raise principal.quota.refusal(answer.began)
+                principal.quota.count()
                 reading, used_s = True, loop.time() - began
                 limit.reschedule(loop.time() + _BODY_TIMEOUT_S)
                 body = await _read_body(scope, receive, self._large_bodies.get(scope["path"], MAX_BODY_BYTES))
@@ -142,16 +147,20 @@ def failure(error: Exception, path: str) -> Response:
 class _Answer:
     """Sends one answer: the application's, or a problem in place of one that never began."""
 
-    def __init__(self, send: Send, *, close: Callable[[], bool]) -> None:
+    def __init__(self, send: Send, *, began: float, close: Callable[[], bool]) -> None:
         self._send = send
         self._close = close
+        self.began = began
+        self.quota: Quota | None = None
         self.status = 0
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            more = self.quota.headers(self.began) if self.quota else []
             if self._close():
-                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+                more.append((b"connection", b"close"))
+            message = {**message, "headers": [*message["headers"], *more]}
         await self._send(message)
 
     async def give(self, response: Response, scope: Scope, receive: Receive) -> None:

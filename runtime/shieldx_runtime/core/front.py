@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Final, Protocol
 from starlette.responses import Response
 
 from shieldx_runtime.core.protocol import BoundedProtocol
+from shieldx_runtime.core.quota import Quota
 
 MAX_HEADS: Final = 1024
 MAX_HEAD_BYTES: Final = 2048
@@ -68,7 +69,7 @@ class _NobodyWaits:
 class Reply:
     """The one answer to a request. In uvicorn's eyes it is the cycle of the request that is being answered."""
 
-    __slots__ = ("_protocol", "began", "disconnected", "keep_alive", "method", "response_complete", "route")
+    __slots__ = ("_protocol", "began", "disconnected", "keep_alive", "method", "quota", "response_complete", "route")
 
     message_event: ClassVar = _NobodyWaits()
 
@@ -80,6 +81,7 @@ class Reply:
         self.response_complete = False
         self.method = ""
         self.route = ""
+        self.quota: Quota | None = None
 
     def give(self, status: int, fields: bytes, body: bytes) -> None:
         """`fields` are the lines of the application's header fields, each with its end."""
@@ -168,6 +170,8 @@ class FrontedProtocol(BoundedProtocol):
             parts = [_STATUS_LINES[status]]
             parts += [b"%b: %b\r\n" % field for field in self.server_state.default_headers]
             parts.append(fields)
+            if reply.quota is not None:
+                parts.append(reply.quota.fields(reply.began))
             if self.front.closing or not reply.keep_alive:
                 reply.keep_alive = False
                 parts.append(b"connection: close\r\n")

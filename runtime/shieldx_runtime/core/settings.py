@@ -20,10 +20,12 @@ from shieldx_contract import (
     ENV_KEY_PEPPER_FILE,
     ENV_LOG_LEVEL,
     ENV_POOL_MAX_SIZE,
+    ENV_RATE_LIMIT,
     ENV_REQUEST_TIMEOUT_S,
     HEALTH_PORT,
     HTTP_PORT,
 )
+from shieldx_runtime.core.quota import DEFAULT_RATE_LIMIT, MAX_RATE_LIMIT
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 _SPINDLES: Final = 1
@@ -52,7 +54,7 @@ class DatabaseSettings:
 
 @dataclass(frozen=True, slots=True)
 class ServeSettings:
-    """What `serve` needs. `cache_ttl_s` 0 switches the cache off."""
+    """What `serve` needs. `cache_ttl_s` 0 switches the cache off; `rate_limit` is in requests in `quota.WINDOW_S`."""
 
     database: DatabaseSettings
     cache_uri_file: Path
@@ -61,6 +63,7 @@ class ServeSettings:
     http_port: int
     health_port: int
     drain_delay_s: float
+    rate_limit: int
     admin_key: str = field(repr=False)
     pepper: bytes = field(repr=False)
 
@@ -115,6 +118,7 @@ def load_serve(environ: Environment) -> ServeSettings:
         http_port=_number(environ, ENV_HTTP_PORT, int, default=HTTP_PORT, low=1, high=65535),
         health_port=_number(environ, ENV_HEALTH_PORT, int, default=HEALTH_PORT, low=1, high=65535),
         drain_delay_s=_number(environ, ENV_DRAIN_DELAY_S, float, default=5.0, low=0, high=300),
+        rate_limit=_number(environ, ENV_RATE_LIMIT, int, default=DEFAULT_RATE_LIMIT, low=1, high=MAX_RATE_LIMIT),
         admin_key=admin_key,
         pepper=pepper,
     )

@@ -11,15 +11,9 @@ from shieldx_runtime.core.auth import key_id_of
 from shieldx_runtime.core.problems import invalid_field
 from shieldx_runtime.credits import problems
 from shieldx_runtime.credits.http import ADMINISTRATOR, TenantPath, answer, balance_answer, service_of
+from shieldx_runtime.credits.key_schemas import IssuedKeyAnswer, IssueKeyBody, KeyAnswer, KeyId, RegisterKeyBody
 from shieldx_runtime.credits.openapi import refusals
-from shieldx_runtime.credits.schemas import (
-    BalanceAnswer,
-    IssuedKeyAnswer,
-    IssueKeyBody,
-    KeyAnswer,
-    KeyId,
-    RegisterKeyBody,
-)
+from shieldx_runtime.credits.schemas import BalanceAnswer
 
 
 class BreakerAnswer(BaseModel):
@@ -38,10 +32,8 @@ async def put_tenant(request: Request, tenant_id: TenantPath) -> Response:
 
 async def post_key(request: Request, body: IssueKeyBody) -> Response:
     """Issues a key. It is shown in this answer and never again."""
-    key_id, key = await service_of(request).issue_key(body.tenant_id, body.scope_set(), body.expires_at)
-    issued = IssuedKeyAnswer(
-        key_id=key_id, key=key, tenant_id=body.tenant_id, scopes=_sorted(body), expires_at=body.expires_at
-    )
+    key_id, key = await service_of(request).issue_key(body.terms())
+    issued = IssuedKeyAnswer(key_id=key_id, key=key, **_terms(body))
     return answer(issued, status=201, headers={"Cache-Control": "no-store"})
 
 
@@ -49,10 +41,8 @@ async def put_key(request: Request, key_id: _KeyPath, body: RegisterKeyBody) -> 
     """Registers a key that the caller has made and stored: safe to repeat, so that no key is ever orphaned."""
     if key_id_of(body.key) != key_id:
         raise invalid_field("key", "it is not the key of the id in the path", f"send sxk_{key_id}_<secret>")
-    created = await service_of(request).register_key(
-        key_id, key=body.key, tenant_id=body.tenant_id, scopes=body.scope_set(), expires_at=body.expires_at
-    )
-    known = KeyAnswer(key_id=key_id, tenant_id=body.tenant_id, scopes=_sorted(body), expires_at=body.expires_at)
+    created = await service_of(request).register_key(key_id, body.key, body.terms())
+    known = KeyAnswer(key_id=key_id, **_terms(body))
     return answer(known, status=201 if created else 200)
 
 
@@ -70,8 +60,13 @@ async def reset_breaker(
     return answer(BreakerAnswer(name=breaker.name, state="closed"))
 
 
-def _sorted(body: IssueKeyBody | RegisterKeyBody) -> list[Any]:
-    return sorted(body.scope_set())
+def _terms(body: IssueKeyBody | RegisterKeyBody) -> dict[str, Any]:
+    return {
+        "tenant_id": body.tenant_id,
+        "scopes": sorted(set(body.scopes)),
+        "expires_at": body.expires_at,
+        "rate_limit": body.rate_limit,
+    }
 
 
 def add_to(app: FastAPI) -> None:

@@ -65,7 +65,10 @@ class _Process:
         self.consumes = Repository(consumes, self.audit.texts)
         self.cache = Cache(settings.cache_uri_file, ttl_s=settings.cache_ttl_s, metrics=self.metrics)
         self.authenticator = Authenticator(
-            pepper=settings.pepper, admin_key=settings.admin_key, lookup=self.repository.key
+            pepper=settings.pepper,
+            admin_key=settings.admin_key,
+            lookup=self.repository.key,
+            rate_limit=settings.rate_limit,
         )
         self.balances = BalanceCache(
             self.cache,

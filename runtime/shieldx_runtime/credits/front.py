@@ -14,6 +14,7 @@ from shieldx_runtime.core.faults import DatabaseUnavailableError
 from shieldx_runtime.core.front import Head, Reply
 from shieldx_runtime.core.metrics import Metrics
 from shieldx_runtime.core.problems import ProblemError
+from shieldx_runtime.core.quota import Quota
 from shieldx_runtime.credits.balances import Local
 from shieldx_runtime.credits.batcher import Batcher
 from shieldx_runtime.credits.model import MAX_AMOUNT, Account, Consume, Outcome, Result
@@ -76,10 +77,21 @@ class CreditsFront:
         principal = self._authenticator.known(head.authorization)
         if principal is None:
             return False
+        tenant_id = None
         if line == _CONSUME_LINE:
+            reply.method, reply.route = "POST", CONSUME_PATH
+        else:
+            match = _BALANCE_LINE.fullmatch(line)
+            if match is None:
+                return False
+            tenant_id = match[1].decode()
+            reply.method, reply.route = "GET", BALANCE_PATH
+        quota = reply.quota = principal.quota
+        if not quota.admits(reply.began):
+            return self._refuse(quota, reply)
+        if tenant_id is None:
             return head.is_json and self._consume(principal, body, reply)
-        match = _BALANCE_LINE.fullmatch(line)
-        return match is not None and head.body_bytes == 0 and self._balance(principal, match[1].decode(), reply)
+        return head.body_bytes == 0 and self._balance(principal, tenant_id, reply)
 
     def _consume(self, principal: Principal, body: bytes, reply: Reply) -> bool:
         if Scope.CONSUME not in principal.scopes:
@@ -104,11 +116,11 @@ class CreditsFront:
             wish.description,
             wish.reference,
         )
-        reply.method, reply.route = "POST", CONSUME_PATH
         try:
             self._batcher.submit(consume, _Waiter(self, consume, reply))
         except ProblemError:
             return False
+        principal.quota.count()
         self._admission.in_flight += 1
         return True
 
@@ -120,10 +132,15 @@ class CreditsFront:
             return False
         self._metrics.cache_read("l1", hit=True)
         self._metrics.operation("balance", "ok")
-        reply.method, reply.route = "GET", BALANCE_PATH
+        principal.quota.count()
         self._admission.in_flight += 1
         fields, body = balance_bytes(account)
         reply.give(200, fields, body)
+        return True
+
+    def _refuse(self, quota: Quota, reply: Reply) -> bool:
+        self._admission.in_flight += 1
+        reply.give_response(quota.refusal(reply.began).response())
         return True
 
     def answered(self, reply: Reply, status: int) -> None:

@@ -174,18 +174,27 @@ class Repository:
             scopes=frozenset(Scope(s) for s in row["scopes"]),
             expires_at=row["expires_at"],
             revoked=row["revoked_at"] is not None,
+            rate_limit=row["rate_limit"],
         )
 
     async def insert_key(self, key: StoredKey) -> bool:
         """False where the id is taken. The tenant must exist."""
         row = await self._database.fetch_one(
-            _SQL["insert_api_key"], key.key_id, key.key_hash, key.tenant_id, _names(key.scopes), key.expires_at
+            _SQL["insert_api_key"],
+            key.key_id,
+            key.key_hash,
+            key.tenant_id,
+            _names(key.scopes),
+            key.expires_at,
+            key.rate_limit,
         )
         return row is not None
 
-    async def update_key(self, key_id: str, scopes: frozenset[Scope], expires_at: datetime | None) -> bool:
-        """False where the key is revoked or unknown."""
-        row = await self._database.fetch_one(_SQL["update_api_key"], key_id, _names(scopes), expires_at)
+    async def update_key(self, key: StoredKey) -> bool:
+        """Another expiry, other scopes, another limit. False where the key is revoked or unknown."""
+        row = await self._database.fetch_one(
+            _SQL["update_api_key"], key.key_id, _names(key.scopes), key.expires_at, key.rate_limit
+        )
         return row is not None
 
     async def revoke_key(self, key_id: str) -> bool:

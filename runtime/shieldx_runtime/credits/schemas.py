@@ -15,16 +15,13 @@ from pydantic import (
     model_validator,
 )
 
-from shieldx_contract import API_KEY_PATTERN, TENANT_ID_PATTERN
-from shieldx_runtime.core.auth import Scope
+from shieldx_contract import TENANT_ID_PATTERN
 from shieldx_runtime.credits.model import DEFAULT_PRIORITY, MAX_AMOUNT
 
 MAX_BATCH_ITEMS: Final = 1000
 MAX_TEXT: Final = 512
 MAX_HOLD_S: Final = 30 * 24 * 3600
 MAX_PAGE: Final = 200
-EXAMPLE_KEY_ID: Final = "0123456789abcdef"
-EXAMPLE_KEY: Final = f"sxk_{EXAMPLE_KEY_ID}_{'x' * 43}"
 _EXAMPLE_UUID: Final = "7d3f8a52-3c1e-4b5a-9f0e-2a6b1c8d4e90"
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _UUID4: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -51,15 +48,12 @@ def _identifier(value: object) -> object:
 
 
 TenantId: TypeAlias = Annotated[str, StringConstraints(pattern=f"^{TENANT_ID_PATTERN}$")]
-KeyId: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 Amount: TypeAlias = Annotated[int, Field(ge=1, le=MAX_AMOUNT, description="Credits, a whole number.")]
 Text: TypeAlias = Annotated[str, StringConstraints(max_length=MAX_TEXT, pattern=r"^[^\x00]*$")]
 Label: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00]*$")]
 Moment: TypeAlias = Annotated[datetime | None, BeforeValidator(_time)]
 Identifier: TypeAlias = Annotated[uuid.UUID, BeforeValidator(_identifier)]
 """The id of a transaction or a reservation."""
-ScopeName: TypeAlias = Literal["consume", "read", "purchase", "admin"]
-Scopes: TypeAlias = Annotated[list[ScopeName], Field(min_length=1, max_length=4)]
 IdempotencyKey: TypeAlias = Annotated[
     # its own problems, with status 400, are found by `parse_idempotency_key`
     Any,
@@ -89,11 +83,11 @@ def parse_idempotency_key(value: object) -> uuid.UUID | None:
     return uuid.UUID(value) if isinstance(value, str) and is_idempotency_key(value) else None
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class ConsumeBody(_Body):
+class ConsumeBody(Body):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -115,7 +109,7 @@ class ConsumeBody(_Body):
     idempotency_key: IdempotencyKey
 
 
-class PurchaseBody(_Body):
+class PurchaseBody(Body):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -149,7 +143,7 @@ class PurchaseBody(_Body):
         return self
 
 
-class RefundBody(_Body):
+class RefundBody(Body):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [{"transaction_id": _EXAMPLE_UUID, "amount": 40, "idempotency_key": _EXAMPLE_UUID}]
@@ -161,7 +155,7 @@ class RefundBody(_Body):
     idempotency_key: IdempotencyKey
 
 
-class ReserveBody(_Body):
+class ReserveBody(Body):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [{"tenant_id": "org-123", "amount": 200, "expires_in_s": 600, "idempotency_key": _EXAMPLE_UUID}]
@@ -174,20 +168,20 @@ class ReserveBody(_Body):
     idempotency_key: IdempotencyKey
 
 
-class CommitBody(_Body):
+class CommitBody(Body):
     model_config = ConfigDict(json_schema_extra={"examples": [{"amount": 150, "idempotency_key": _EXAMPLE_UUID}]})
 
     amount: Amount
     idempotency_key: IdempotencyKey
 
 
-class CancelBody(_Body):
+class CancelBody(Body):
     model_config = ConfigDict(json_schema_extra={"examples": [{"idempotency_key": _EXAMPLE_UUID}]})
 
     idempotency_key: IdempotencyKey
 
 
-class BatchBody(_Body):
+class BatchBody(Body):
     """Each item is the body of a consume; each is decided as if it had been sent alone, in their order."""
 
     model_config = ConfigDict(
@@ -197,46 +191,6 @@ class BatchBody(_Body):
     )
 
     items: Annotated[list[_BatchItem], Field(min_length=1, max_length=MAX_BATCH_ITEMS)]
-
-
-class _KeyBody(_Body):
-    tenant_id: TenantId | None = Field(description="The one tenant that the key acts for; null: the whole platform.")
-    scopes: Scopes
-    expires_at: Moment = None
-
-    @model_validator(mode="after")
-    def _administrators_belong_to_the_platform(self) -> Self:
-        if "admin" in self.scopes and self.tenant_id is not None:
-            raise ValueError("scope 'admin' acts on every tenant: send \"tenant_id\": null with it")
-        return self
-
-    def scope_set(self) -> frozenset[Scope]:
-        return frozenset(Scope(s) for s in self.scopes)
-
-
-class IssueKeyBody(_KeyBody):
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"tenant_id": "org-123", "scopes": ["consume", "read"], "expires_at": "2030-01-31T12:00:00Z"}]
-        }
-    )
-
-
-class RegisterKeyBody(_KeyBody):
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "tenant_id": "org-123",
-                    "scopes": ["consume", "read"],
-                    "key": EXAMPLE_KEY,
-                    "expires_at": "2030-01-31T12:00:00Z",
-                }
-            ]
-        }
-    )
-
-    key: Annotated[str, StringConstraints(pattern=f"^{API_KEY_PATTERN}$")]
 
 
 class MovementAnswer(BaseModel):
@@ -371,30 +325,3 @@ class EntryAnswer(BaseModel):
 class EntriesAnswer(BaseModel):
     transactions: list[EntryAnswer]
     next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null: there is none.")
-
-
-class KeyAnswer(BaseModel):
-    key_id: str
-    tenant_id: str | None
-    scopes: list[ScopeName]
-    expires_at: datetime | None
-
-
-class IssuedKeyAnswer(KeyAnswer):
-    """The only time that the key is shown."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "key_id": EXAMPLE_KEY_ID,
-                    "key": EXAMPLE_KEY,
-                    "tenant_id": "org-123",
-                    "scopes": ["consume", "read"],
-                    "expires_at": "2030-01-31T12:00:00Z",
-                }
-            ]
-        }
-    )
-
-    key: str

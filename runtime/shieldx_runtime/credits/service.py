@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final
 
 from shieldx_runtime.core import log
-from shieldx_runtime.core.auth import Authenticator, Principal, Scope, StoredKey, hash_key, new_key
+from shieldx_runtime.core.auth import Authenticator, KeyTerms, Principal, StoredKey, hash_key, new_key
 from shieldx_runtime.core.breaker import Breaker
 from shieldx_runtime.core.faults import DatabaseUnavailableError
 from shieldx_runtime.core.metrics import Metrics
@@ -190,52 +190,44 @@ class CreditsService:
                 return created, True
             return await self._account(tenant_id), False
 
-    async def issue_key(
-        self, tenant_id: str | None, scopes: frozenset[Scope], expires_at: datetime | None
-    ) -> tuple[str, str]:
+    async def issue_key(self, terms: KeyTerms) -> tuple[str, str]:
         """A new key id and its key, which nobody can read again.
 
         Raises:
             ProblemError: 404, the tenant is unknown.
         """
         with self.counted("issue_key"):
-            if tenant_id is not None:
-                await self._account(tenant_id)
+            if terms.tenant_id is not None:
+                await self._account(terms.tenant_id)
             key_id, key = new_key()
-            stored = self._stored(key_id, key, tenant_id, scopes, expires_at)
+            stored = self._stored(key_id, key, terms)
             if not await self._repository.insert_key(stored):
                 raise RuntimeError(f"a new random key id, {key_id}, is taken")
-            _logger.info("key issued", key_id=key_id, tenant_id=tenant_id, scopes=sorted(scopes))
+            _logger.info("key issued", key_id=key_id, tenant_id=terms.tenant_id, scopes=sorted(terms.scopes))
             return key_id, key
 
-    async def register_key(
-        self,
-        key_id: str,
-        *,
-        key: str,
-        tenant_id: str | None,
-        scopes: frozenset[Scope],
-        expires_at: datetime | None,
-    ) -> bool:
-        """Makes a key valid that its owner has chosen; True if it is new. Again, with other scopes: they apply.
+    async def register_key(self, key_id: str, key: str, terms: KeyTerms) -> bool:
+        """Makes a key valid that its owner has chosen; True if it is new. Again, with other terms: they apply.
 
         Raises:
             ProblemError: 404 unknown tenant; 409 the id has another secret or tenant, or was revoked.
         """
         with self.counted("register_key"):
-            if tenant_id is not None:
-                await self._account(tenant_id)
-            stored = self._stored(key_id, key, tenant_id, scopes, expires_at)
+            if terms.tenant_id is not None:
+                await self._account(terms.tenant_id)
+            stored = self._stored(key_id, key, terms)
             if await self._repository.insert_key(stored):
-                _logger.info("key registered", key_id=key_id, tenant_id=tenant_id, scopes=sorted(scopes))
+                _logger.info("key registered", key_id=key_id, tenant_id=terms.tenant_id, scopes=sorted(terms.scopes))
                 return True
             known = await self._repository.key(key_id)
-            if known and (not hmac.compare_digest(known.key_hash, stored.key_hash) or known.tenant_id != tenant_id):
+            if known and (
+                not hmac.compare_digest(known.key_hash, stored.key_hash) or known.tenant_id != terms.tenant_id
+            ):
                 raise ProblemError(
                     problems.API_KEY_CONFLICT,
                     f"key id {key_id!r} is registered with another secret or tenant: choose another id",
                 )
-            if not await self._repository.update_key(key_id, scopes, expires_at):
+            if not await self._repository.update_key(stored):
                 raise ProblemError(
                     problems.API_KEY_REVOKED, f"key id {key_id!r} was revoked and stays so: choose another id"
                 )
@@ -265,16 +257,15 @@ class CreditsService:
             raise problems.unknown_tenant(tenant_id)
         return account
 
-    def _stored(
-        self, key_id: str, key: str, tenant_id: str | None, scopes: frozenset[Scope], expires_at: datetime | None
-    ) -> StoredKey:
+    def _stored(self, key_id: str, key: str, terms: KeyTerms) -> StoredKey:
         return StoredKey(
             key_id=key_id,
             key_hash=hash_key(self._pepper, key),
-            tenant_id=tenant_id,
-            scopes=scopes,
-            expires_at=expires_at,
+            tenant_id=terms.tenant_id,
+            scopes=terms.scopes,
+            expires_at=terms.expires_at,
             revoked=False,
+            rate_limit=terms.rate_limit,
         )
 
     @contextmanager

@@ -109,19 +109,19 @@ ON CONFLICT (tenant_id) DO NOTHING
 RETURNING tenant_id, balance, reserved_funds, total_spent, total_purchased, version, NULL::float8 AS next_event_at;
 
 -- name: api_key
-SELECT key_id, key_hash, tenant_id, scopes, expires_at, revoked_at
+SELECT key_id, key_hash, tenant_id, scopes, expires_at, revoked_at, rate_limit
 FROM credits.api_keys
 WHERE key_id = $1;
 
 -- name: insert_api_key
-INSERT INTO credits.api_keys (key_id, key_hash, tenant_id, scopes, expires_at)
-VALUES ($1, $2, $3, $4, $5)
+INSERT INTO credits.api_keys (key_id, key_hash, tenant_id, scopes, expires_at, rate_limit)
+VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (key_id) DO NOTHING
 RETURNING key_id;
 
 -- name: update_api_key
 UPDATE credits.api_keys
-SET scopes = $2, expires_at = $3
+SET scopes = $2, expires_at = $3, rate_limit = $4
 WHERE key_id = $1 AND revoked_at IS NULL
 RETURNING key_id;
 

@@ -17,11 +17,12 @@ from prometheus_client import CollectorRegistry
 from shieldx_runtime.core.auth import Principal, Scope
 from shieldx_runtime.core.checkpoint import Checkpoint, Signer, Verifier
 from shieldx_runtime.core.database import Database
+from shieldx_runtime.core.quota import Quota
 from shieldx_runtime.credits.export import export_ledger
 from shieldx_runtime.credits.export_verify import BadExportError, Report, verify
 from shieldx_runtime.credits.sealing import Sealer, SealingMetrics
 
-ANYBODY = Principal("0123456789abcdef", None, frozenset(Scope))
+ANYBODY = Principal("0123456789abcdef", None, frozenset(Scope), Quota(1000))
 
 
 @dataclass

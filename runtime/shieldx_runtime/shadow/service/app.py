@@ -46,7 +46,12 @@ async def run(settings: ServeSettings, keys_of: KeysOf) -> None:
     await migrate(settings.database.uri_file, SCHEMA, migrations())
     metrics = Metrics()
     database, control = Database(settings.database), Database(replace(settings.database, pool_max_size=1))
-    authenticator = Authenticator(pepper=settings.pepper, admin_key=settings.admin_key, lookup=keys_of(database))
+    authenticator = Authenticator(
+        pepper=settings.pepper,
+        admin_key=settings.admin_key,
+        lookup=keys_of(database),
+        rate_limit=settings.rate_limit,
+    )
     health = Health(_checks(Store(control), migrations()))
     service = ShadowService(Store(database), Pool(), Told(metrics.registry))
     api = build_api(service)

@@ -1,0 +1,100 @@
+"""How many requests a key may make: a count for each window of time, in this process, without I/O.
+
+Told in the fields `RateLimit-Policy` and `RateLimit` of draft-ietf-httpapi-ratelimit-headers-10: `q` requests in `w`
+seconds, of which `r` are left for the next `t` seconds.
+"""
+
+import math
+from collections import OrderedDict
+from typing import Final
+
+from shieldx_runtime.core.problems import Kind, ProblemError
+
+WINDOW_S: Final = 10
+DEFAULT_RATE_LIMIT: Final = 500_000
+"""Requests of a key in a window: more than one process answers, so that nobody meets it who has not asked for less."""
+MAX_RATE_LIMIT: Final = 10_000_000
+POLICY: Final = "key"
+_MAX_KEYS: Final = 10_000
+_CLOCK_GRAIN_S: Final = 1e-6
+
+EXCEEDED: Final = Kind("quota-exceeded", 429, "Quota exceeded")
+
+
+class Quota:
+    """One key's window. Times are of `time.perf_counter`."""
+
+    __slots__ = ("_ends", "_left", "_limit", "_policy")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = 0
+        self._left = 0
+        self._ends = 0.0
+        self._policy = b""
+        self.set_limit(limit)
+
+    def set_limit(self, limit: int) -> None:
+        """Another limit counts at once: what was used of the window stays used."""
+        if limit != self._limit:
+            self._left = max(0, self._left + limit - self._limit)
+            self._limit = limit
+            self._policy = b'"%b";q=%d;w=%d' % (POLICY.encode(), limit, WINDOW_S)
+
+    def admits(self, now: float) -> bool:
+        """Whether a request that came at `now` may be answered; whoever answers it counts it."""
+        if now >= self._ends:
+            self._ends = now + WINDOW_S
+            self._left = self._limit
+        return self._left > 0
+
+    def count(self) -> None:
+        self._left -= 1
+
+    def refusal(self, now: float) -> ProblemError:
+        """The 429 of a request that came at `now`."""
+        wait_s = self._wait_s(now)
+        return ProblemError(
+            EXCEEDED,
+            f"the key has made its {self._limit} requests within {WINDOW_S} s; nothing was changed: "
+            f"send this one again in {wait_s} s, or have the key's rate_limit raised",
+            headers={"Retry-After": str(wait_s)},
+            **{"violated-policies": [POLICY]},
+        )
+
+    def fields(self, began: float) -> bytes:
+        """The lines of the answer to a request that came at `began`, each with its end."""
+        return b'ratelimit-policy: %b\r\nratelimit: "key";r=%d;t=%d\r\n' % (
+            self._policy,
+            self._left,
+            self._wait_s(began),
+        )
+
+    def headers(self, began: float) -> list[tuple[bytes, bytes]]:
+        """As `fields`, the way ASGI wants them."""
+        told = b'"key";r=%d;t=%d' % (self._left, self._wait_s(began))
+        return [(b"ratelimit-policy", self._policy), (b"ratelimit", told)]
+
+    def _wait_s(self, now: float) -> int:
+        """Whole seconds until the window ends."""
+        return max(0, math.ceil(self._ends - now - _CLOCK_GRAIN_S))
+
+
+class Quotas:
+    """The windows of the keys that came last, at most 10,000. `limit` is for a key that has none of its own."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._quotas: OrderedDict[str, Quota] = OrderedDict()
+
+    def of(self, key_id: str, own_limit: int | None = None) -> Quota:
+        """The window of a key, the same one as long as the key is in use."""
+        limit = own_limit or self._limit
+        quota = self._quotas.get(key_id)
+        if quota is None:
+            quota = self._quotas[key_id] = Quota(limit)
+            if len(self._quotas) > _MAX_KEYS:
+                self._quotas.popitem(last=False)
+        else:
+            quota.set_limit(limit)
+            self._quotas.move_to_end(key_id)
+        return quota
