@@ -12,7 +12,7 @@ PYTEST := $(RUN) pytest
 
 ##@ Use it
 .PHONY: up
-up: venv ## Cluster, images, chart and the examples; then a purchase and a consume over HTTP
+up: venv ## Cluster, images, chart, the examples; calls over HTTP, a verdict, a backup that was restored for a test
 	$(RUN) python -m dev.up
 
 .PHONY: dev

@@ -1,4 +1,4 @@
-"""`make up`: a credits platform from one object and a verdict from another, on a real cluster, and proof of both."""
+"""`make up`: a credits platform, a verdict and a proved backup, each from one object, on a real cluster."""
 
 import sys
 import time
@@ -7,7 +7,7 @@ import uuid
 from rich.console import Console
 from rich.table import Table
 
-from dev import platform
+from dev import backups, objects, platform
 from dev.platform import PlatformError
 
 NAMESPACE = "shieldx-demo"
@@ -30,6 +30,7 @@ def main() -> int:
         platform.shown("python3", "-m", "dev.cluster", "up")
         step("images")
         platform.build_and_load_images()
+        objects.build_and_load()
         step("operator, by its Helm chart")
         platform.install_chart()
         step("examples/creditsservice.yaml and examples/tenant.yaml")
@@ -48,6 +49,12 @@ def main() -> int:
         platform.wait_ready("shadowevaluation", EVALUATION, NAMESPACE, READY_TIMEOUT_S)
         step(f"a verdict {time.monotonic() - asked:.1f} s after apply")
         show_verdict(console)
+        step("examples/backuppolicy.yaml, with an S3 server: a copy, and a restore of it for a test")
+        asked = time.monotonic()
+        backups.apply_example(NAMESPACE)
+        platform.wait_ready("backuppolicy", backups.POLICY, NAMESPACE, backups.READY_TIMEOUT_S)
+        step(f"BackupPolicy Ready {time.monotonic() - asked:.1f} s after apply")
+        backups.show(console, NAMESPACE)
     except (PlatformError, OSError) as error:
         console.print(f"[bold red]make up failed:[/] {error}", markup=True)
         return 1

@@ -15,7 +15,11 @@ def main(arguments: list[str]) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     building = commands.add_parser("build", help="build what has changed, into .state/images")
     building.add_argument(
-        "images", nargs="*", choices=[*known, []], help="default: all but testtools", metavar=f"{{{','.join(known)}}}"
+        "images",
+        nargs="*",
+        choices=[*known, []],
+        help="default: what an installation runs",
+        metavar=f"{{{','.join(known)}}}",
     )
     building.add_argument("--fresh", action="store_true", help="build all anew, with the packages of today")
     listing = commands.add_parser("list", help="what is built: name, digest, size of the archive")

@@ -15,7 +15,7 @@ SOURCES_ONLY = ("libinjection-python",)
 
 
 def prepare(image: Image, folder: Path) -> None:
-    """Fills `folder`: for the platform its dependencies and code, else the files beside the Containerfile.
+    """Fills `folder`: with dependencies and code, with one program, or with the files beside the Containerfile.
 
     Raises:
         StepError: uv is missing, or a dependency cannot be had or is not the locked one.
@@ -23,10 +23,24 @@ def prepare(image: Image, folder: Path) -> None:
     if image.key == "platform":
         copy_code(folder / "code")
         install_dependencies(folder / "dependencies")
+    elif image.key == "objects":
+        copy_program("weed", folder)
     else:
         for file in image.context:
             shutil.copyfile(file, folder / file.name)
     even_out(folder)
+
+
+def copy_program(name: str, folder: Path) -> None:
+    """A program that a locked wheel has brought into this checkout's environment.
+
+    Raises:
+        StepError: it is not there.
+    """
+    program = ROOT / ".venv" / "bin" / name
+    if not program.is_file():
+        raise StepError(f"{name} is not in {program.parent}; `make venv` brings it")
+    shutil.copyfile(program, folder / name)
 
 
 def copy_code(target: Path) -> None:

@@ -104,6 +104,8 @@ TESTTOOLS = Base(
     ("curl", "wrk", "postgresql-client-15", "redis-tools", "python3-minimal", "ca-certificates", _MERGED),
     leave_out=(*_DOCS, "/usr/share/zoneinfo/*"),
 )
+# for a static program: no more than what its Containerfile's shell lines need
+SMALL = Base("small", (_MERGED,), leave_out=(*_DOCS, "/usr/share/zoneinfo/*"), remove=_INSTALLERS)
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,15 @@ def images() -> tuple[Image, ...]:
             HERE / "testtools" / "Containerfile",
             TESTTOOLS,
             f"docker.io/library/debian:{DEBIAN}-slim",
+            default=False,
+        ),
+        Image(
+            "objects",
+            "localhost/shieldx-objects:1",
+            HERE / "objects" / "Containerfile",
+            SMALL,
+            f"docker.io/library/debian:{DEBIAN}-slim",
+            (ROOT / "uv.lock",),  # which names the wheel that the program comes from
             default=False,
         ),
     )

@@ -9,7 +9,7 @@ from typing import Any, Final
 from shieldx_runtime.backup import manifest as manifests
 from shieldx_runtime.backup.clock import moment_of
 from shieldx_runtime.backup.destination import Destination
-from shieldx_runtime.backup.errors import BackupError, DamagedError, NotFoundError
+from shieldx_runtime.backup.errors import BackupError, DamagedError, NotFoundError, WrongKeyError
 from shieldx_runtime.backup.keys import KeyRing
 from shieldx_runtime.backup.manifest import Manifest, Stream
 from shieldx_runtime.core import log
@@ -42,17 +42,24 @@ class Listing:
     """Copies by age, oldest first; what looks like one and is none, with the reason; objects of no copy."""
 
     copies: tuple[Copy, ...]
-    broken: dict[str, str]
+    broken: dict[str, BackupError]
     leftovers: tuple[str, ...]
 
     def get(self, backup_id: str) -> Copy:
-        """Raises: DamagedError, NotFoundError."""
+        """Raises: DamagedError, WrongKeyError, NotFoundError."""
         for copy in self.copies:
             if copy.manifest.backup_id == backup_id:
                 return copy
         if backup_id in self.broken:
-            raise DamagedError(f"backup {backup_id} cannot be used: {self.broken[backup_id]}")
+            raise _unusable(backup_id, self.broken[backup_id])
         raise NotFoundError(f"there is no backup {backup_id!r}: `backup list` shows those there are")
+
+    def why_none(self) -> BackupError:
+        """What to say where no copy will do: a copy that cannot be used says more than that there is none."""
+        if self.broken and not self.copies:
+            newest = max(self.broken)
+            return _unusable(newest, self.broken[newest])
+        return NotFoundError("there is no verified backup (of that time): name one of `backup list`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,23 +89,23 @@ class Catalog:
         whole = [i for i in ids if f"{prefix}{i}/{MANIFEST}" in sizes]
         with ThreadPoolExecutor(_READERS) as pool:
             read = list(pool.map(lambda i: self._read(stream, i, sizes), whole))
-        copies = [copy for copy, _ in read if copy]
+        copies = [found for found in read if isinstance(found, Copy)]
         known = {key for copy in copies for key in self._keys(copy)}
-        broken = {i: problem for i, (copy, problem) in zip(whole, read, strict=True) if copy is None}
+        broken = {i: found for i, found in zip(whole, read, strict=True) if isinstance(found, BackupError)}
         leftovers = [k for k in sizes if k not in known and k.removeprefix(prefix).partition("/")[0] not in broken]
         copies.sort(key=lambda copy: (copy.taken_at, copy.manifest.backup_id))
         return Listing(tuple(copies), broken, tuple(leftovers))
 
     def get(self, stream: Stream, backup_id: str) -> Copy:
-        """Raises: DamagedError, NotFoundError, DestinationError."""
+        """Raises: DamagedError, WrongKeyError, NotFoundError, DestinationError."""
         prefix = self.folder(stream, backup_id)
         sizes = {found.key: found.size_bytes for found in self.destination.find(prefix)}
         if prefix + MANIFEST not in sizes:
             raise NotFoundError(f"there is no backup {backup_id!r}: `backup list` shows those there are")
-        copy, problem = self._read(stream, backup_id, sizes)
-        if copy is None:
-            raise DamagedError(f"backup {backup_id} cannot be used: {problem}")
-        return copy
+        found = self._read(stream, backup_id, sizes)
+        if isinstance(found, BackupError):
+            raise _unusable(backup_id, found)
+        return found
 
     def record(self, copy: Copy, name: str, proof: dict[str, Any]) -> None:
         """Keeps the outcome of a proof beside the copy, bound to its manifest. Needs keys."""
@@ -132,28 +139,24 @@ class Catalog:
         folder = self.folder(copy.manifest.stream, copy.manifest.backup_id)
         return {folder + name for name in (MANIFEST, VERIFIED, DRILLED, *(a.key for a in copy.manifest.artifacts))}
 
-    def _read(self, stream: Stream, backup_id: str, sizes: dict[str, int]) -> tuple[Copy | None, str]:
+    def _read(self, stream: Stream, backup_id: str, sizes: dict[str, int]) -> Copy | BackupError:
         """The copy, or why it is none."""
         folder = self.folder(stream, backup_id)
         try:
             data, _ = self.destination.get(folder + MANIFEST)
             manifest = manifests.decode(data, self.ring)
-        except (DamagedError, NotFoundError) as error:
-            return None, str(error)
-        except BackupError as error:
-            if error.reason != "WrongKey":
-                raise
-            return None, str(error)
+        except (DamagedError, NotFoundError, WrongKeyError) as error:
+            return error
         if (manifest.service, manifest.stream, manifest.backup_id) != (self.service, stream, backup_id):
-            return None, "its manifest is that of another copy: objects were exchanged"
+            return DamagedError("its manifest is that of another copy: objects were exchanged")
         for artifact in manifest.artifacts:
             size_bytes = sizes.get(folder + artifact.key)
             if size_bytes != artifact.size_bytes:
                 there = "missing" if size_bytes is None else f"{size_bytes} bytes long"
-                return None, f"{artifact.key} is {there}, its manifest says {artifact.size_bytes} bytes"
+                return DamagedError(f"{artifact.key} is {there}, its manifest says {artifact.size_bytes} bytes")
         sha256 = manifests.digest(data)
         proofs = (self._proof(folder + name, sizes, sha256) for name in (VERIFIED, DRILLED))
-        return Copy(manifest, sha256, *proofs), ""
+        return Copy(manifest, sha256, *proofs)
 
     def _proof(self, key: str, sizes: dict[str, int], manifest_sha256: str) -> dict[str, Any] | None:
         """A record that is not authentic, or of another manifest, proves nothing."""
@@ -161,7 +164,13 @@ class Catalog:
             return None
         try:
             record = manifests.authentic(self.destination.get(key)[0], self.ring)
-        except (DamagedError, NotFoundError) as error:
+        except (DamagedError, NotFoundError, WrongKeyError) as error:
             _logger.warning("proof passed over", key=key, problem=str(error))
             return None
         return record if record.get("manifest_sha256") == manifest_sha256 else None
+
+
+def _unusable(backup_id: str, problem: BackupError) -> BackupError:
+    """A missing key is not damage: with the key, the copy can be used."""
+    kind = WrongKeyError if isinstance(problem, WrongKeyError) else DamagedError
+    return kind(f"backup {backup_id} cannot be used: {problem}")

@@ -1,8 +1,9 @@
 """`shieldx backup ...`, for Jobs and for persons. The environment has the settings.
 
-Exit codes: 0 done; 1 failed; 2 a setting is wrong; 3 wrong key; 4 a copy is damaged; 5 another run is at work; 6 the
-destination refuses or does not answer; 7 deadline; 8 there is no such copy; 9 restored and does not add up; 10 the
-database does not continue the audit stream; 11 no space.
+Exit codes: 0 done; 1 failed; 2 a setting is wrong; 3 a key that sealed a copy is missing; 4 a copy is damaged, or its
+key's content was changed, which looks alike; 5 another run is at work; 6 the destination refuses or does not answer;
+7 deadline; 8 there is no such copy; 9 restored and does not add up; 10 the database does not continue the audit stream;
+11 no space.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ from shieldx_runtime.backup.catalog import Copy
 from shieldx_runtime.backup.clock import Deadline, moment_of
 from shieldx_runtime.backup.context import Context
 from shieldx_runtime.backup.drill import covered_to, drill
-from shieldx_runtime.backup.errors import BackupError, NotFoundError, SettingError
+from shieldx_runtime.backup.errors import BackupError, SettingError
 from shieldx_runtime.backup.manifest import Stream
 from shieldx_runtime.backup.prune import as_data, prune, prune_audit
 from shieldx_runtime.backup.restore import How, restore_in_place, restore_new, roll_back
@@ -95,7 +96,7 @@ def _restores(app: typer.Typer, make_ledger: Callable[[], Ledger]) -> None:
 
         def restored(context: Context) -> dict[str, Any]:
             if rollback:
-                return {"restored_database": asyncio.run(roll_back(context))}
+                return asyncio.run(roll_back(context))
             how = _how(until, no_replay=no_replay)
             copy = _chosen(context, Stream.DATABASE, backup, how)
             if in_place:
@@ -160,15 +161,20 @@ def _listing(context: Context, stream: Stream) -> dict[str, Any]:
     return {
         "stream": str(stream),
         "copies": [runs.described(copy) for copy in found.copies],
-        "broken": found.broken,
+        "broken": {backup_id: str(problem) for backup_id, problem in found.broken.items()},
         "leftovers": len(found.leftovers),
         "covered_to": covered_to(context),
     }
 
 
 def _verify(context: Context, stream: Stream, backup: str) -> dict[str, Any]:
-    copies = context.catalog.list(stream).copies
-    copy = copies[-1] if backup == LATEST and copies else context.catalog.get(stream, backup)
+    if backup != LATEST:
+        copy = context.catalog.get(stream, backup)
+    else:
+        found = context.catalog.list(stream)
+        if not found.copies:
+            raise found.why_none()
+        copy = found.copies[-1]
     return {"id": copy.manifest.backup_id, **verify_copy(context, copy, context.deadline.check)}
 
 
@@ -176,13 +182,10 @@ def _chosen(context: Context, stream: Stream, backup: str, how: How) -> Copy:
     """The copy that is named; of `latest`, the newest that has been verified and is not younger than `how` asks."""
     if backup != LATEST:
         return context.catalog.get(stream, backup)
-    copies = [
-        copy
-        for copy in context.catalog.list(stream).copies
-        if copy.verified and (how.until is None or copy.taken_at <= how.until)
-    ]
+    found = context.catalog.list(stream)
+    copies = [copy for copy in found.copies if copy.verified and (how.until is None or copy.taken_at <= how.until)]
     if not copies:
-        raise NotFoundError("there is no verified backup (of that time): name one of `backup list`")
+        raise found.why_none()
     return copies[-1]
 
 

@@ -120,22 +120,25 @@ async def restore_in_place(context: Context, copy: Copy, how: How, *, confirm: s
     return {"target": address.name, "safety_copy": put_aside, **_outcome(copy, replayed, timeline)}
 
 
-async def roll_back(context: Context) -> str:
+async def roll_back(context: Context) -> dict[str, Any]:
     """Gives the name back to the newest database that a restore has put aside, if nobody has it now.
 
+    Asking again is no fault: where the database is there, nothing is done, and the outcome says so.
+
     Raises:
-        SettingError: the database is there. NotFoundError: none was put aside.
+        NotFoundError: none was put aside.
     """
     address = _database(context)
     async with _maintenance(address) as connection:
         names = await postgres.databases(connection)
         if address.database in names:
-            raise SettingError(f"database {address.database!r} is there: there is nothing to roll back")
+            said = f"database {address.database!r} is there: there is nothing to roll back"
+            return {"rolled_back": False, "message": said}
         aside = sorted(name for name in names if name.startswith(address.database + BEFORE))
         if not aside:
             raise NotFoundError(f"no database {address.database}{BEFORE}... is there: restore a backup")
         await postgres.rename(connection, aside[-1], address.database)
-        return aside[-1]
+        return {"rolled_back": True, "restored_database": aside[-1]}
 
 
 async def fill(context: Context, copy: Copy, target: Address, how: How, timeline: Timeline) -> Replayed:

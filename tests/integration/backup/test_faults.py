@@ -142,13 +142,48 @@ def test_a_wrong_key_is_named_and_a_rotated_one_still_opens(folder_world: World)
     assert world.run("verify", old)["verified_at"]
     kept = (world.folder / "keys" / "k1").read_text()
     (world.folder / "keys" / "k1").unlink()
-    missing = world.run("verify", old, code=names.EXIT_DAMAGED)
+    missing = world.run("verify", old, code=names.EXIT_WRONG_KEY)
     assert "key 'k1' sealed this copy" in missing["message"]
+    # what it was proved under the new key does not hide the other copies, nor the other way round
+    assert world.ids() == [new["id"]]
     world.add_key("k1")
     wrong = world.run("verify", old, code=names.EXIT_DAMAGED)
     assert "its MAC under key 'k1' is another one" in wrong["message"]
     (world.folder / "keys" / "k1").write_text(kept)
     assert world.ids() == [old, new["id"]]
+
+
+def test_a_copy_whose_proof_was_signed_by_a_key_that_is_gone_counts_as_not_proved(folder_world: World) -> None:
+    world = folder_world
+    world.spend()
+    old = world.run("run")["id"]
+    world.add_key("k2")
+    world.run("verify", old)
+    (world.folder / "keys" / "k2").unlink()
+    world.environ[names.ENV_BACKUP_KEY_ID] = "k1"
+    listed = world.run("list")["copies"]
+    assert [(copy["id"], copy["verified"]) for copy in listed] == [(old, None)]
+
+
+def test_where_no_copy_opens_the_missing_key_is_named_and_not_a_missing_copy(folder_world: World) -> None:
+    world = folder_world
+    world.spend()
+    world.run("run")
+    (world.folder / "keys" / "k1").unlink()
+    world.add_key("k2")
+    for command in ("restore", "verify", "drill"):
+        told = world.run(command, code=names.EXIT_WRONG_KEY)
+        assert told["failed"] == "WrongKey"
+        assert "key 'k1' sealed this copy" in told["message"]
+
+
+def test_a_rollback_with_nothing_to_undo_says_so_and_is_no_failure(folder_world: World) -> None:
+    world = folder_world
+    told = world.run("restore", "--rollback")
+    assert told["rolled_back"] is False
+    assert "there is nothing to roll back" in told["message"]
+    world.destroy_database()
+    assert world.run("restore", "--rollback", code=names.EXIT_NOT_FOUND)["failed"] == "NotFound"
 
 
 def test_a_dump_that_fails_is_no_backup(folder_world: World) -> None:

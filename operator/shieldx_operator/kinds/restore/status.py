@@ -14,8 +14,8 @@ POLL_S: Final = 2.0
 """Somebody waits for the service: pods, which are not watched, are looked at this often."""
 _MAX_STEPS: Final = 32
 _PASSES: Final = frozenset({"RestoreRuns"})
-_DONE_ALREADY: Final = frozenset({"BadSetting", "NotFound"})
-"""What a rollback says where there is nothing to roll back: the database is there, or none was put aside."""
+_NOTHING_ASIDE: Final = "NotFound"
+"""What a rollback fails with where no database was put aside."""
 
 
 def status(v: View, seen: Observation, results: Results) -> Status:
@@ -64,10 +64,10 @@ def _rolled_back(v: View, seen: Observation) -> str | None:
     end = outcome.of_job(seen.objects.get(v.rollback), seen.lists.get("pods", ()), CONTAINER)
     if end is None:
         return None
-    if end.succeeded:
+    if end.succeeded and end.result.get("rolled_back"):
         return f"the database that was put aside ({end.result.get('restored_database')}) has its place again"
-    if end.reason in _DONE_ALREADY and end.said:
-        return end.message
+    if end.succeeded or (end.reason == _NOTHING_ASIDE and end.said):
+        return str(end.result.get("message") or end.message)
     return f"the rollback failed: {end.reason}: {end.message}"
 
 
