@@ -17,10 +17,9 @@ from urllib.parse import urlsplit
 
 from dev.devserver.binaries import postgres_bin
 from dev.devserver.ports import LOOPBACK, free_port, listens
-from dev.devserver.postgres import Postgres
 from dev.devserver.process import Child
-from dev.devserver.redis import Redis
 from dev.devserver.service import CreditsProcess, new_admin_key
+from dev.devserver.stack import start
 
 HERE: Final = Path(__file__).resolve().parent
 TENANTS: Final = 10_000
@@ -80,30 +79,12 @@ class Stage:
 def stage(folder: Path) -> Iterator[Stage]:
     shutil.rmtree(folder, ignore_errors=True)
     with ExitStack() as exits:
-        redis = Redis(folder / "redis")
-        exits.callback(redis.stop)
-        redis.start()
-        postgres = Postgres(folder / "postgres", durable=True)
-        exits.callback(postgres.stop)
-        postgres.start()
-        postgres.create_database("credits")
         admin_key = new_admin_key()
-        service = CreditsProcess(
-            folder / "credits",
-            database_uri=postgres.uri("credits"),
-            cache_uri=redis.uri,
-            admin_key=admin_key,
-            http_port=free_port(),
-            health_port=free_port(),
-        )
-        migration = service.migrate()
-        if migration.returncode:
-            raise BenchError(migration.stderr)
-        exits.callback(service.stop)
-        service.start()
+        up = start(exits, folder, admin_key=admin_key, http_port=free_port(), health_port=free_port(), durable=True)
+        service, database_uri = up.service, up.postgres.uri("credits")
         key = _issue(service.url, admin_key)
-        naive_url = _naive(exits, folder, postgres.uri("credits"), key)
-        made = Stage(postgres.uri("credits"), service, key, naive_url)
+        naive_url = _naive(exits, folder, database_uri, key)
+        made = Stage(database_uri, service, key, naive_url)
         made.sql((HERE / "peer.sql").read_text(encoding="utf-8"))
         made.sql(
             "INSERT INTO credits.accounts (tenant_id, balance, total_purchased) "  # noqa: S608 - numbers of ours

@@ -11,10 +11,9 @@ from types import FrameType
 from typing import Final
 
 from dev.devserver.ports import require_free
-from dev.devserver.postgres import Postgres
 from dev.devserver.process import Child, StartError
-from dev.devserver.redis import Redis
-from dev.devserver.service import CreditsProcess, new_admin_key
+from dev.devserver.service import new_admin_key
+from dev.devserver.stack import start
 from shieldx_contract import API_KEY_PATTERN, ENV_HEALTH_PORT, ENV_HTTP_PORT, HEALTH_PORT, HTTP_PORT
 
 _ENV_STATE: Final = "SHIELDX_DEV_STATE"
@@ -81,25 +80,8 @@ def _run(stack: ExitStack) -> None:
     admin_key, export = _admin_key()
     http_port, health_port = _port(ENV_HTTP_PORT, HTTP_PORT), _port(ENV_HEALTH_PORT, HEALTH_PORT)
     _STATE.mkdir(parents=True, exist_ok=True)
-    postgres, redis = Postgres(_STATE / "postgres"), Redis(_STATE / "redis")
-    stack.callback(redis.stop)
-    redis.start()
-    stack.callback(postgres.stop)
-    postgres.start()
-    postgres.create_database("credits")
-    service = CreditsProcess(
-        _STATE / "credits",
-        database_uri=postgres.uri("credits"),
-        cache_uri=redis.uri,
-        admin_key=admin_key,
-        http_port=http_port,
-        health_port=health_port,
-    )
-    migration = service.migrate()
-    if migration.returncode != 0:
-        raise StartError(f"the migration failed: {migration.stderr.strip()}")
-    stack.callback(service.stop)
-    service.start()
+    up = start(stack, _STATE, admin_key=admin_key, http_port=http_port, health_port=health_port)
+    service = up.service
     print(f"ready after {time.monotonic() - began:.1f} s")
     print(
         _EXAMPLES.format(
@@ -111,7 +93,7 @@ def _run(stack: ExitStack) -> None:
         ),
         flush=True,
     )
-    _watch(postgres.child, redis.child, service.child)
+    _watch(up.postgres.child, up.redis.child, service.child)
 
 
 def _watch(*children: Child) -> None:

@@ -19,6 +19,7 @@ from dev.devserver.ports import free_port
 from dev.devserver.postgres import Postgres
 from dev.devserver.redis import Redis
 from dev.devserver.service import CreditsProcess, new_admin_key
+from dev.devserver.stack import start
 from shieldx_contract import ENV_AUDIT_SIGNING_KEY_FILE, ENV_KEY_PEPPER_FILE, ENV_MASTER_KEYS_FILE
 
 SHARED_SECRETS = (ENV_KEY_PEPPER_FILE, ENV_MASTER_KEYS_FILE, ENV_AUDIT_SIGNING_KEY_FILE)
@@ -161,30 +162,19 @@ class Stack:
 @contextmanager
 def running_stack(folder: Path, *, durable: bool = False, **settings: str) -> Iterator[Stack]:
     with ExitStack() as stack:
-        redis = Redis(folder / "redis")
-        stack.callback(redis.stop)
-        redis.start()
-        postgres = Postgres(folder / "postgres", durable=durable)
-        stack.callback(postgres.stop)
-        postgres.start()
-        postgres.create_database("credits")
         admin_key = new_admin_key()
-        service = CreditsProcess(
-            folder / "credits",
-            database_uri=postgres.uri("credits"),
-            cache_uri=redis.uri,
+        up = start(
+            stack,
+            folder,
             admin_key=admin_key,
             http_port=free_port(),
             health_port=free_port(),
+            durable=durable,
             settings=settings,
         )
-        migration = service.migrate()
-        assert migration.returncode == 0, migration.stderr
-        stack.callback(service.stop)
-        service.start()
-        api = Api(service.url, admin_key)
+        api = Api(up.service.url, admin_key)
         stack.callback(api.close)
-        yield Stack(postgres, redis, service, api, folder, admin_key)
+        yield Stack(up.postgres, up.redis, up.service, api, folder, admin_key)
 
 
 def query(uri: str, statement: str, *arguments: Any) -> list[asyncpg.Record]:
