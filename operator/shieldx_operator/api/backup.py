@@ -4,11 +4,11 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic import Field
 
+from shieldx_operator.api.apiservice import Image
 from shieldx_operator.api.backupfields import Moment
 from shieldx_operator.api.backupparts import CopyFailure, Destination, Encryption, Stores, Stream
 from shieldx_operator.api.base import Model
 from shieldx_operator.api.common import CommonStatus, LocalObjectReference, Resources, Scheduling
-from shieldx_operator.api.creditsservice import Image
 from shieldx_operator.api.fields import Version
 
 Phase: TypeAlias = Literal["Pending", "Running", "Succeeded", "Failed"]

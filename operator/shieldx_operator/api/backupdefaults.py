@@ -2,12 +2,12 @@
 
 from typing import Any, Final
 
+from shieldx_operator.api.apiservice import Image
 from shieldx_operator.api.backup import BackupSpec
 from shieldx_operator.api.backupparts import Destination, Encryption, Stream
 from shieldx_operator.api.backuppolicy import BackupPolicySpec
 from shieldx_operator.api.base import Model
 from shieldx_operator.api.common import Scheduling
-from shieldx_operator.api.creditsservice import Image
 from shieldx_operator.api.defaults import EffectiveResources, filled
 from shieldx_operator.api.restore import RestoreSource, RestoreSpec, RestoreTarget
 

@@ -4,11 +4,11 @@ from typing import Any
 
 from pydantic import Field
 
+from shieldx_operator.api.apiservice import Image
 from shieldx_operator.api.backupfields import Cron, TimeZone
 from shieldx_operator.api.backupparts import CopyFailure, Destination, Encryption, Stores
 from shieldx_operator.api.base import Model
 from shieldx_operator.api.common import CommonStatus, LocalObjectReference, Resources, Scheduling
-from shieldx_operator.api.creditsservice import Image
 from shieldx_operator.api.fields import ByteQuantity, ImageReference, Version
 
 

@@ -8,9 +8,10 @@ import copy
 from collections.abc import Mapping
 from typing import Any, Final
 
+from shieldx_operator.api.apiservice import Image, LogLevel, Profile
 from shieldx_operator.api.base import Model
 from shieldx_operator.api.common import DeletionPolicy, NetworkPeer, Scheduling
-from shieldx_operator.api.creditsservice import CreditsServiceSpec, Image, LogLevel, Profile
+from shieldx_operator.api.creditsservice import CreditsServiceSpec
 from shieldx_operator.api.tenant import Scope, TenantSpec
 
 Json = dict[str, Any]

@@ -4,6 +4,7 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic import Field
 
+from shieldx_operator.api.apiservice import Image
 from shieldx_operator.api.backupfields import BackupId, Moment
 from shieldx_operator.api.backupparts import CopyFailure, Stores
 from shieldx_operator.api.base import Model
@@ -15,7 +16,6 @@ from shieldx_operator.api.common import (
     check,
     checked,
 )
-from shieldx_operator.api.creditsservice import Image
 from shieldx_operator.api.fields import ByteQuantity, ObjectName, Version
 
 Mode: TypeAlias = Literal["InPlace", "NewService"]

@@ -6,9 +6,9 @@ from pydantic import Field
 from pydantic.config import JsonDict
 
 from shieldx_contract import SHADOW_QUESTION_HEX_DIGITS
+from shieldx_operator.api.apiservice import Image
 from shieldx_operator.api.base import Model
 from shieldx_operator.api.common import CommonStatus, LocalObjectReference, Resources, Scheduling, check, checked
-from shieldx_operator.api.creditsservice import Image
 from shieldx_operator.api.detection import DetectionRule
 from shieldx_operator.api.fields import (
     ConfigMapKey,

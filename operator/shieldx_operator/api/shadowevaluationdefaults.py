@@ -2,9 +2,9 @@
 
 from typing import Any, Final
 
+from shieldx_operator.api.apiservice import Image
 from shieldx_operator.api.base import Model
 from shieldx_operator.api.common import Scheduling
-from shieldx_operator.api.creditsservice import Image
 from shieldx_operator.api.defaults import EffectiveResources, filled
 from shieldx_operator.api.detection import DetectionRule
 from shieldx_operator.api.shadowevaluation import Data, Gates, ShadowEvaluationSpec

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from shieldx_operator.api.apiservice import Image, LogLevel, Profile
 from shieldx_operator.api.base import Model
 from shieldx_operator.api.common import LocalObjectReference, Scheduling
-from shieldx_operator.api.creditsservice import Image, LogLevel, Profile
 from shieldx_operator.api.defaults import (
     DEFAULT_PROFILE,
     EffectiveDisruption,

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from shieldx_operator.api.apiservice import Image
 from shieldx_operator.api.base import api_name
 from shieldx_operator.api.common import ResourceAmounts, SecretUriReference
-from shieldx_operator.api.creditsservice import CreditsServiceSpec, Image, ManagedCache, ManagedDatabase
+from shieldx_operator.api.creditsservice import CreditsServiceSpec, ManagedCache, ManagedDatabase
 from shieldx_operator.api.fields import cel_text
 from shieldx_operator.api.tenant import TenantSpec
 
