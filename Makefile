@@ -15,6 +15,10 @@ PYTEST := $(RUN) pytest
 up: venv ## Cluster, images, chart, the examples; calls over HTTP, a verdict, a backup that was restored for a test
 	$(RUN) python -m dev.up
 
+.PHONY: drill
+drill: venv ## Destroy the database of the platform that `make up` made, and bring it back; the timeline is printed
+	$(RUN) python -m dev.drill
+
 .PHONY: dev
 dev: venv ## The credits API on 127.0.0.1:8080 without Kubernetes (Ctrl-C stops it all)
 	$(RUN) python -m dev.devserver

@@ -8,8 +8,8 @@ import pykube
 import pytest
 
 from shieldx_operator.blocks.resources import PVC, SECRET
-from shieldx_operator.engine.types import Ref
-from tests.e2e.platform.world import NAMESPACES, SERVICES, TENANTS, World
+from shieldx_operator.engine.types import Obj, Ref
+from tests.e2e.platform.world import CLIENT_LABELS, NAMESPACES, SERVICES, TENANTS, World, until
 
 PREFIX = "shieldx-backup"
 LABEL = "shieldx.io/e2e"
@@ -32,13 +32,25 @@ def world(installed: str) -> Iterator[World]:
 @pytest.fixture(scope="session")
 def service(world: World) -> World:
     """The world with a service, a tenant, and a place for copies."""
-    spec = {"profile": "Development", "database": {"managed": {}}, "cache": {"managed": {}}}
+    network = {"allowFrom": [{"podSelector": {"matchLabels": CLIENT_LABELS}}]}
+    spec = {"profile": "Development", "database": {"managed": {}}, "cache": {"managed": {}}, "network": network}
     world.apply(world.ref(SERVICES, "credits"), spec=spec)
     room = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
     world.apply(world.ref(PVC, "copies"), spec=room)
-    key = base64.b64encode(secrets.token_bytes(32)).decode()
-    world.apply(world.ref(SECRET, "keys"), stringData={"k1": key})
+    sealed_by = base64.b64encode(secrets.token_bytes(32)).decode()
+    world.apply(world.ref(SECRET, "keys"), stringData={"k1": sealed_by})
     world.wait_ready(world.ref(SERVICES, "credits"), READY_WITHIN_S)
-    world.apply(world.ref(TENANTS, "org-1"), spec={"serviceRef": {"name": "credits"}})
+    key = {"scopes": ["consume", "read", "purchase"]}
+    world.apply(world.ref(TENANTS, "org-1"), spec={"serviceRef": {"name": "credits"}, "key": key})
     world.wait_ready(world.ref(TENANTS, "org-1"), READY_WITHIN_S)
     return world
+
+
+def ended(world: World, ref: Ref, timeout_s: float = READY_WITHIN_S) -> Obj:
+    """A Backup or a Restore at its end, whichever."""
+
+    def found() -> Obj | None:
+        live = world.get(ref)
+        return live if (live.get("status") or {}).get("phase") in ("Succeeded", "Failed") else None
+
+    return until(f"{ref} has ended", found, timeout_s, 1.0)

@@ -7,7 +7,7 @@ from shieldx_operator.engine.types import Obj
 from shieldx_operator.kinds.backup.view import RESOURCE as BACKUPS
 from shieldx_operator.kinds.backuppolicy.view import RESOURCE as POLICIES
 from shieldx_operator.kinds.restore.view import RESOURCE as RESTORES
-from tests.e2e.backup.conftest import READY_WITHIN_S
+from tests.e2e.backup.conftest import READY_WITHIN_S, ended
 from tests.e2e.platform.world import SERVICES, World, condition, until
 
 pytestmark = pytest.mark.timeout(1500)
@@ -28,16 +28,12 @@ def policy(service: World) -> World:
     return service
 
 
-def ended(world: World, ref: object, timeout_s: float = READY_WITHIN_S) -> Obj:
-    def found() -> Obj | None:
-        live = world.get(ref)  # type: ignore[arg-type]
-        return live if (live.get("status") or {}).get("phase") in ("Succeeded", "Failed") else None
-
-    return until(f"{ref} has ended", found, timeout_s, 1.0)
-
-
 def test_a_new_policy_has_a_verified_copy_and_a_measured_restore(policy: World) -> None:
-    told = policy.get(policy.ref(POLICIES, "nightly"))["status"]
+    ref = policy.ref(POLICIES, "nightly")
+    # the last step, which is no part of being Ready
+    pruned = lambda: condition(policy.get(ref), "RetentionApplied").get("status") == "True"  # noqa: E731
+    until("the pruning is told", pruned, READY_WITHIN_S, 1.0)
+    told = policy.get(ref)["status"]
     assert told["lastVerified"]
     assert told["rto"]
     assert told["rpo"]

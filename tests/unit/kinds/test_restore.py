@@ -210,7 +210,6 @@ def test_a_backup_that_did_not_succeed_is_refused_and_stops_no_service(status: O
         ({**IN_PLACE, "target": {"name": "second", "mode": "InPlace"}, "confirm": "second"}, "WrongTarget"),
         ({**NEW, "target": {"name": "credits", "mode": "NewService"}}, "WrongTarget"),
         ({**IN_PLACE, "source": {"policyRef": {"name": "none"}}}, "CopyNotFound"),
-        ({**NEW, "target": {"name": "none", "mode": "NewService"}}, "TargetNotFound"),
     ],
 )
 def test_what_cannot_be_restored_is_refused_with_the_remedy_and_stops_no_service(spec: Obj, reason: str) -> None:
@@ -218,6 +217,29 @@ def test_what_cannot_be_restored_is_refused_with_the_remedy_and_stops_no_service
     w.settle()
     assert (w.condition("Stalled").status, w.condition("Stalled").reason) == ("True", reason)
     assert not [r for r in w.objects if r.resource == CONFIG_MAP]
+
+
+def test_a_service_that_is_not_there_yet_is_held_before_it_can_bring_up_a_schema() -> None:
+    w = Restoring({**NEW, "target": {"name": "none", "mode": "NewService"}})
+    w.settle()
+    assert w.condition("Stalled").reason == "TargetNotFound"
+    held = hold.ref("team", "none")
+    assert w.objects[held]["data"] == {"restore": "undo"}
+    # it is there and tells nothing yet
+    w.put(stores.CREDITS_RESOURCE, "none", {"spec": {}})
+    w.settle()
+    assert held in w.objects
+    # and where somebody else holds it, that one is not pushed out
+    w.objects[held]["data"]["restore"] = "another"
+    assert not w.plan().apply
+
+
+def test_a_service_that_is_up_already_is_not_stopped_before_everything_else_is_in_order() -> None:
+    w = Restoring(NEW)
+    del w.objects[Ref(SECRET, "team", "keys")]
+    w.settle()
+    assert w.condition("Stalled").reason == "SecretNotFound"
+    assert SECOND_HOLD not in w.objects
 
 
 def test_a_second_restore_of_a_service_waits_for_the_first() -> None:

@@ -24,7 +24,7 @@ from shieldx_operator.blocks.resources import (
 )
 from shieldx_operator.blocks.workload import digest, pin_template
 from shieldx_operator.engine.names import CONCERNS_ANNOTATION
-from shieldx_operator.engine.types import Obj, Observation, Plan, Query, Reads
+from shieldx_operator.engine.types import GeneratedSecret, Obj, Observation, Plan, Query, Reads
 from shieldx_operator.kinds.restore.view import (
     BACKUP_RESOURCE,
     COMPONENT,
@@ -74,7 +74,7 @@ def plan(v: View, seen: Observation) -> Plan:
         return _departure(v, seen, job)
     work = v.work
     if work is None or (job is None and obstacle(v, work, seen)):
-        return Plan(keep=kept, finalizer=None if began(v, seen) else False)
+        return Plan(apply=_early_hold(v, seen), keep=kept, finalizer=None if began(v, seen) else False)
     apply = _frame(v, work, seen)
     state = job_condition(job)
     if state == "Running" or (state == "Missing" and not writers(seen)):
@@ -133,16 +133,31 @@ def _alive(pods: list[Obj]) -> list[Obj]:
 
 def _frame(v: View, work: Work, seen: Observation) -> list[Obj]:
     """The hold first; then what the Jobs' pods need."""
-    metadata = work.metadata("")
+    return [_hold(v, seen), backup.account(work), *backup.network(work, seen)]
+
+
+def _early_hold(v: View, seen: Observation) -> list[Obj | GeneratedSecret]:
+    """The hold of a service that is not there yet: its first schema must not come before what is restored."""
+    if v.in_place or isinstance(resolved(v, seen), tuple):
+        return []
+    holds = hold.holder(seen, v.service.namespace, v.spec.target.name)
+    new = holds is None and stores.found(seen.objects.get(v.target)) is None
+    return [_hold(v, seen)] if new or holds == v.service.name else []
+
+
+def _hold(v: View, seen: Observation) -> Obj:
+    target = v.spec.target.name
     policies = sorted(
         p["metadata"]["name"]
         for p in seen.lists.get("policies", ())
-        if (p["spec"].get("serviceRef") or {}).get("name") == work.target
+        if (p["spec"].get("serviceRef") or {}).get("name") == target
     )
-    concerned = [f"{v.target.resource.kind}/{work.target}", *(f"{POLICY_RESOURCE.kind}/{name}" for name in policies)]
-    metadata["annotations"] = {CONCERNS_ANNOTATION: " ".join(concerned)}
-    held = hold.build(metadata, v.service.namespace, work.target, v.service.name)
-    return [held, backup.account(work), *backup.network(work, seen)]
+    concerned = [f"{v.target.resource.kind}/{target}", *(f"{POLICY_RESOURCE.kind}/{name}" for name in policies)]
+    metadata = v.service.metadata("", COMPONENT)
+    labels = {**v.service.labels(COMPONENT), SERVICE_LABEL: target}
+    annotations = {CONCERNS_ANNOTATION: " ".join(concerned)}
+    made = {**metadata, "labels": labels, "annotations": annotations}
+    return hold.build(made, v.service.namespace, target, v.service.name)
 
 
 def restore_job(v: View, work: Work, live: Obj | None) -> Obj:
