@@ -34,8 +34,6 @@ SPEC: Obj = {
     "network": {"allowFrom": [{"podSelector": {"matchLabels": CLIENT_LABELS}}]},
     "database": {"managed": {}},
     "cache": {"managed": {}},
-    # Production's: on a busy machine it takes the proxy more than a laptop's three seconds to hear of a stopping pod
-    "settings": {"drainDelaySeconds": 5},
 }
 
 
