@@ -80,4 +80,4 @@ def test_a_revoked_key_is_refused_by_every_replica_within_five_seconds(running: 
     world.gone(ref)  # the operator lets it go when the service has confirmed the revocation
     took_s = passed_s("each refuses the key", lambda: statuses() == [UNAUTHORIZED] * 3, REVOKED_WITHIN_S)
     world.tell(f"three replicas: a revoked key was refused by all {took_s:.1f} s later")
-    assert took_s < REVOKED_WITHIN_S + 1, "a look takes its time as well"
+    assert took_s < REVOKED_WITHIN_S + 2, "a look of a busy machine takes its time as well"
