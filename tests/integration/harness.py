@@ -20,9 +20,15 @@ from dev.devserver.postgres import Postgres
 from dev.devserver.redis import Redis
 from dev.devserver.service import CreditsProcess, new_admin_key
 from dev.devserver.stack import start
-from shieldx_contract import ENV_AUDIT_SIGNING_KEY_FILE, ENV_KEY_PEPPER_FILE, ENV_MASTER_KEYS_FILE
+from shieldx_contract import (
+    ENV_AUDIT_SIGNING_KEY_FILE,
+    ENV_KEY_PEPPER_FILE,
+    ENV_MASTER_KEYS_FILE,
+    ENV_WEBHOOK_ALLOWED_HOSTS,
+)
 
-SHARED_SECRETS = (ENV_KEY_PEPPER_FILE, ENV_MASTER_KEYS_FILE, ENV_AUDIT_SIGNING_KEY_FILE)
+SHARED = (ENV_KEY_PEPPER_FILE, ENV_MASTER_KEYS_FILE, ENV_AUDIT_SIGNING_KEY_FILE, ENV_WEBHOOK_ALLOWED_HOSTS)
+"""What all replicas have in common."""
 PROBLEM = "application/problem+json"
 _numbers = count()
 T = TypeVar("T")
@@ -141,7 +147,7 @@ class Stack:
 
     def replica(self, stack: ExitStack, **settings: str) -> CreditsProcess:
         """Another process of the same service, started and stopped with `stack`."""
-        shared = {name: self.service.environ[name] for name in SHARED_SECRETS}
+        shared = {name: self.service.environ[name] for name in SHARED}
         process = CreditsProcess(
             self.folder / f"replica-{next(_numbers)}",
             database_uri=self.postgres.uri("credits"),
@@ -170,7 +176,7 @@ def running_stack(folder: Path, *, durable: bool = False, **settings: str) -> It
             http_port=free_port(),
             health_port=free_port(),
             durable=durable,
-            settings=settings,
+            settings={ENV_WEBHOOK_ALLOWED_HOSTS: "127.0.0.1", **settings},
         )
         api = Api(up.service.url, admin_key)
         stack.callback(api.close)

@@ -22,6 +22,7 @@ from shieldx_contract import (
     ENV_POOL_MAX_SIZE,
     ENV_RATE_LIMIT,
     ENV_REQUEST_TIMEOUT_S,
+    ENV_WEBHOOK_ALLOWED_HOSTS,
     HEALTH_PORT,
     HTTP_PORT,
 )
@@ -64,6 +65,7 @@ class ServeSettings:
     health_port: int
     drain_delay_s: float
     rate_limit: int
+    webhook_allowed_hosts: frozenset[str]
     admin_key: str = field(repr=False)
     pepper: bytes = field(repr=False)
 
@@ -119,6 +121,7 @@ def load_serve(environ: Environment) -> ServeSettings:
         health_port=_number(environ, ENV_HEALTH_PORT, int, default=HEALTH_PORT, low=1, high=65535),
         drain_delay_s=_number(environ, ENV_DRAIN_DELAY_S, float, default=5.0, low=0, high=300),
         rate_limit=_number(environ, ENV_RATE_LIMIT, int, default=DEFAULT_RATE_LIMIT, low=1, high=MAX_RATE_LIMIT),
+        webhook_allowed_hosts=_names(environ, ENV_WEBHOOK_ALLOWED_HOSTS),
         admin_key=admin_key,
         pepper=pepper,
     )
@@ -156,6 +159,10 @@ def _cgroup_cores(cores: int) -> int:
     except (OSError, ValueError):
         return cores
     return cores if quota == "max" else min(cores, max(1, round(int(quota) / int(period))))
+
+
+def _names(environ: Environment, variable: str) -> frozenset[str]:
+    return frozenset(name.strip().lower() for name in environ.get(variable, "").split(",") if name.strip())
 
 
 def _file(environ: Environment, variable: str) -> Path:

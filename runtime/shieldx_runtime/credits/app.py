@@ -22,11 +22,13 @@ from shieldx_runtime.core.metrics import Metrics
 from shieldx_runtime.core.migrations import Migration, schema_problem
 from shieldx_runtime.core.server import listen, serve
 from shieldx_runtime.core.settings import ServeSettings
+from shieldx_runtime.credits.alert_parts import AlertParts
 from shieldx_runtime.credits.balances import L1_TTL_S, BalanceCache, Floors, Local
 from shieldx_runtime.credits.batcher import Batcher
 from shieldx_runtime.credits.front import CreditsFront
 from shieldx_runtime.credits.ledger_routes import BATCH_PATH
 from shieldx_runtime.credits.model import Consume, Result
+from shieldx_runtime.credits.reconcile import Reconciler
 from shieldx_runtime.credits.repository import Repository, migrations
 from shieldx_runtime.credits.routes import build_api
 from shieldx_runtime.credits.sealing_app import AuditParts
@@ -60,7 +62,15 @@ class _Process:
         # and one for consumes: calls that wait for a lock must not keep it
         consumes = Database(replace(settings.database, pool_max_size=1), self.breaker)
         self.audit = AuditParts(audit, settings.database, self.metrics.registry)
+        self.database = database
         self.databases = (database, control, consumes, self.audit.database)
+        self.alerts = AlertParts(
+            requests=database,
+            control=control,
+            pepper=settings.pepper,
+            allowed=settings.webhook_allowed_hosts,
+            registry=self.metrics.registry,
+        )
         self.repository, self.control = Repository(database, self.audit.texts), Repository(control)
         self.consumes = Repository(consumes, self.audit.texts)
         self.cache = Cache(settings.cache_uri_file, ttl_s=settings.cache_ttl_s, metrics=self.metrics)
@@ -113,6 +123,8 @@ class _Process:
 
     def edge(self, api: FastAPI) -> Edge:
         self.audit.attach(api)
+        self.alerts.attach(api)
+        api.state.reconciler = Reconciler(self.database, self.balances)
         return Edge(
             api,
             routes=api.routes,
@@ -147,6 +159,7 @@ async def run(settings: ServeSettings, audit: AuditSettings) -> None:
             await database.open()
         background = [
             *process.audit.start(),
+            *process.alerts.start(),
             asyncio.create_task(process.warmup.run(), name="warm-up"),
             asyncio.create_task(_maintain(process.control), name="maintenance"),
             asyncio.create_task(_settle(service), name="settling"),

@@ -161,6 +161,10 @@ class BalanceCache:
             return None
         return None if account.tenant_id != tenant_id or is_due(account) else account
 
+    async def peek(self, tenant_id: str) -> dict[str, Account | None]:
+        """What each tier has of a tenant at this moment, without filling any."""
+        return {"l1": self.local.get(tenant_id), "l2": await self._from_redis(tenant_id)}
+
     async def written(self, accounts: Sequence[Account]) -> None:
         """Takes note of writes of this process. Awaited before their answers are sent."""
         for account in accounts:

@@ -11,7 +11,15 @@ from shieldx_runtime.core import problems as core_problems
 from shieldx_runtime.core.edge import failure
 from shieldx_runtime.core.faults import DatabaseUnavailableError
 from shieldx_runtime.core.problems import Kind, ProblemError
-from shieldx_runtime.credits import admin_routes, ledger_routes, privacy_routes, problems, proofs_routes
+from shieldx_runtime.credits import (
+    admin_routes,
+    alert_routes,
+    ledger_routes,
+    privacy_routes,
+    problems,
+    proofs_routes,
+    reconcile_routes,
+)
 from shieldx_runtime.credits.http import (
     Consumer,
     Purchaser,
@@ -116,6 +124,8 @@ def build_api(service: CreditsService | None) -> FastAPI:
     admin_routes.add_to(app)
     proofs_routes.add_to(app)
     privacy_routes.add_to(app)
+    alert_routes.add_to(app)
+    reconcile_routes.add_to(app)
     return app
 
 

@@ -49,14 +49,14 @@ def test_every_example_fits_its_schema(api: dict[str, Any]) -> None:
 def test_every_call_needs_a_key_and_names_its_refusals(api: dict[str, Any]) -> None:
     assert api["security"] == [{"key": []}]
     operations = [o for path in api["paths"].values() for o in path.values()]
-    assert len(operations) == 20
+    assert len(operations) == 23
     for operation in operations:
-        assert {"401", "403", "422", "500", "503"} <= set(operation["responses"])
+        assert {"401", "403", "422", "429", "500", "503"} <= set(operation["responses"])
     assert "402" in api["paths"]["/credits/consume"]["post"]["responses"]
     assert "402" not in api["paths"]["/credits/purchase"]["post"]["responses"]
 
 
 def test_bodies_are_closed(api: dict[str, Any]) -> None:
     bodies = [schema for name, schema in api["components"]["schemas"].items() if name.endswith("Body")]
-    assert len(bodies) == 10
+    assert len(bodies) == 11
     assert all(body["additionalProperties"] is False for body in bodies)
