@@ -22,6 +22,9 @@ METRICS_PATH: Final = "/metrics"
 
 # --- environment of the runtime; every *_FILE names a file, so that no secret stands in an environment
 ENV_DATABASE_URI_FILE: Final = "SHIELDX_DATABASE_URI_FILE"
+"""Who connects by it owns the schema where `migrate` runs, and need own nothing where the API is served."""
+ENV_DATABASE_SERVICE_URI_FILE: Final = "SHIELDX_DATABASE_SERVICE_URI_FILE"
+"""For `migrate`: the URI that the API connects with, whose role it makes and gives its rights. Unset: the same role."""
 ENV_CACHE_URI_FILE: Final = "SHIELDX_CACHE_URI_FILE"
 ENV_ADMIN_KEY_FILE: Final = "SHIELDX_ADMIN_KEY_FILE"
 ENV_KEY_PEPPER_FILE: Final = "SHIELDX_KEY_PEPPER_FILE"
@@ -48,6 +51,7 @@ ENV_DRAIN_DELAY_S: Final = "SHIELDX_DRAIN_DELAY_S"
 # --- files in the runtime's pods
 SECRETS_DIR: Final = "/etc/shieldx/secrets"
 DATABASE_SECRET_DIR: Final = f"{SECRETS_DIR}/database"
+DATABASE_OWNER_SECRET_DIR: Final = f"{SECRETS_DIR}/database-owner"
 CACHE_SECRET_DIR: Final = f"{SECRETS_DIR}/cache"
 AUTH_SECRET_DIR: Final = f"{SECRETS_DIR}/auth"
 AUDIT_SECRET_DIR: Final = f"{SECRETS_DIR}/audit"

@@ -13,6 +13,7 @@ from dev.devserver.ports import free_port
 from dev.devserver.process import Child, StartError
 
 _USER = "credits"
+_SERVICE_USER = "credits_service"
 
 
 class Postgres:
@@ -39,7 +40,19 @@ class Postgres:
         return self._child
 
     def uri(self, database: str, *, password: str | None = None) -> str:
+        """As the superuser, who owns every database here."""
         return f"postgresql://{_USER}:{password or self.password}@127.0.0.1:{self.port}/{database}"
+
+    def service_uri(self, database: str) -> str:
+        """As the role that a service connects with: `credits migrate` makes it, with this password."""
+        return f"postgresql://{_SERVICE_USER}:{self._service_password()}@127.0.0.1:{self.port}/{database}"
+
+    def _service_password(self) -> str:
+        file = self._folder / "service-password"
+        if not file.exists():
+            file.touch(mode=0o600)
+            file.write_text(secrets.token_urlsafe(32), encoding="ascii")
+        return file.read_text(encoding="ascii")
 
     def start(self, timeout_s: float = 30) -> None:
         """Starts it, on the same port each time. Raises: StartError."""

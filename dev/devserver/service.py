@@ -19,6 +19,7 @@ from shieldx_contract import (
     ENV_ADMIN_KEY_FILE,
     ENV_AUDIT_SIGNING_KEY_FILE,
     ENV_CACHE_URI_FILE,
+    ENV_DATABASE_SERVICE_URI_FILE,
     ENV_DATABASE_URI_FILE,
     ENV_DRAIN_DELAY_S,
     ENV_HEALTH_PORT,
@@ -39,13 +40,17 @@ def new_admin_key() -> str:
 
 
 class CreditsProcess:
-    """One process of the service. Its folder holds its secrets (readable for us alone) and its log."""
+    """One process of the service. Its folder holds its secrets (readable for us alone) and its log.
+
+    `owner_uri`: who brings up the schema, where that is not the role of `database_uri`.
+    """
 
     def __init__(  # noqa: PLR0913 - what a pod is given
         self,
         folder: Path,
         *,
         database_uri: str,
+        owner_uri: str | None = None,
         cache_uri: str,
         admin_key: str,
         http_port: int,
@@ -73,6 +78,13 @@ class CreditsProcess:
             ENV_DRAIN_DELAY_S: "0",
             **(settings or {}),
         }
+        self._migration: dict[str, str] = {}
+        if owner_uri is not None:
+            owner_file = self._secret("owner-uri", owner_uri)
+            self._migration = {
+                ENV_DATABASE_URI_FILE: str(owner_file),
+                ENV_DATABASE_SERVICE_URI_FILE: str(self.database_uri_file),
+            }
         self._child = Child("the credits service", self._folder / "credits.log")
 
     @property
@@ -90,7 +102,7 @@ class CreditsProcess:
     def migrate(self) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [sys.executable, *CREDITS_MIGRATE[1:]],
-            env=self.environ,
+            env={**self.environ, **self._migration},
             capture_output=True,
             text=True,
             timeout=_MIGRATE_TIMEOUT_S,

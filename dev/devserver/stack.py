@@ -41,7 +41,8 @@ def start(  # noqa: PLR0913 - where they live and what the service is told
     postgres.create_database("credits")
     service = CreditsProcess(
         folder / "credits",
-        database_uri=postgres.uri("credits"),
+        database_uri=postgres.service_uri("credits"),
+        owner_uri=postgres.uri("credits"),
         cache_uri=redis.uri,
         admin_key=admin_key,
         http_port=http_port,

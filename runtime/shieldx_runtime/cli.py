@@ -10,6 +10,7 @@ import asyncpg
 import typer
 import uvloop
 
+from shieldx_contract import ENV_DATABASE_SERVICE_URI_FILE
 from shieldx_runtime.backup import commands as backup
 from shieldx_runtime.core import log
 from shieldx_runtime.core.database import connect, read_uri, target_of
@@ -87,19 +88,22 @@ def serve() -> None:
 
 @credits_app.command()
 def migrate() -> None:
-    """Bring the database's schema up to this version. Safe to repeat and to run twice at once."""
+    """Bring the schema to this version, and the service's role to its rights. Safe to repeat, and to run at once."""
     from shieldx_runtime.credits.repository import SCHEMA, migrations  # noqa: PLC0415 - as above
+    from shieldx_runtime.credits.roles import admit  # noqa: PLC0415 - as above
 
     try:
         settings = load_database(os.environ)
         log.configure(load_log(os.environ).level)
         parse_target(read_uri(settings.uri_file))
+        service_uri = os.environ.get(ENV_DATABASE_SERVICE_URI_FILE, "")
         applied = asyncio.run(run_migrations(settings.uri_file, SCHEMA, migrations()))
+        admitted = asyncio.run(admit(settings.uri_file, Path(service_uri) if service_uri else None))
     except (SettingsError, InvalidUriError) as error:
         raise _end(str(error), _EXIT_SETTINGS) from error
     except MigrationError as error:
         raise _end(str(error), _EXIT_FAILED) from error
-    log.get(__name__).info("schema is current", applied=applied)
+    log.get(__name__).info("schema is current", applied=applied, roles=admitted)
 
 
 @credits_app.command()

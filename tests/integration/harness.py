@@ -150,7 +150,7 @@ class Stack:
         shared = {name: self.service.environ[name] for name in SHARED}
         process = CreditsProcess(
             self.folder / f"replica-{next(_numbers)}",
-            database_uri=self.postgres.uri("credits"),
+            database_uri=self.postgres.service_uri("credits"),
             cache_uri=self.redis.uri,
             admin_key=self.admin_key,
             http_port=free_port(),

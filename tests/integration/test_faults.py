@@ -19,7 +19,6 @@ from tests.integration.harness import (
     assert_books_balance,
     new_id,
     problem_of,
-    query,
     running_stack,
 )
 
@@ -203,23 +202,24 @@ def test_a_service_that_starts_before_its_database_and_its_schema_waits_for_both
 def test_a_rotated_password_is_picked_up(stack: Stack, api: Api) -> None:
     tenant_id = api.tenant(10)
     uri_file = stack.service.database_uri_file
-    old = stack.postgres.uri("credits")
-    query(old, "ALTER ROLE credits PASSWORD 'rotated'")
-    new = stack.postgres.uri("credits", password="rotated")
+    old = stack.postgres.service_uri("credits")
+    password = old.partition("@")[0].rpartition(":")[2]
+    stack.sql("ALTER ROLE credits_service PASSWORD 'rotated'")
+    new = old.replace(password, "rotated")
     try:
         with suppress(Exception):
-            query(new, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+            stack.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
         problem_of(api.consume(tenant_id, 1), 503, "unavailable")
         message = stack.service.readiness()[1]["checks"]["database"]["message"]
         assert message == (
-            f'database 127.0.0.1:{stack.postgres.port}: password authentication failed for user "credits": '
+            f'database 127.0.0.1:{stack.postgres.port}: password authentication failed for user "credits_service": '
             'check the Secret\'s key "uri"'
         )
         uri_file.write_text(new, encoding="utf-8")
         _until_ready(stack.service)
         assert api.consume(tenant_id, 1).json()["balance"] == 9
     finally:
-        query(new, f"ALTER ROLE credits PASSWORD '{stack.postgres.password}'")
+        stack.sql(f"ALTER ROLE credits_service PASSWORD '{password}'")
         uri_file.write_text(old, encoding="utf-8")
 
 

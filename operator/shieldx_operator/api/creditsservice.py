@@ -9,6 +9,7 @@ from shieldx_operator.api.common import (
     External,
     Resources,
     Scheduling,
+    SecretUriReference,
     Storage,
 )
 from shieldx_operator.api.fields import CacheByteQuantity, ImageReference
@@ -29,10 +30,21 @@ class ManagedDatabase(Model):
     )
 
 
+class ExternalDatabase(External):
+    """A PostgreSQL that somebody else runs."""
+
+    owner_secret_ref: SecretUriReference | None = Field(
+        default=None,
+        description="The Secret with the URI of the role that owns the database. It brings the schema up, gives the "
+        "role of secretRef the few rights that the API needs, and makes and restores copies. Unset: the role of "
+        "secretRef does both, and whoever breaks into a pod of the API could change the ledger.",
+    )
+
+
 class Database(Model):
     """Where the ledger is kept: exactly one of `external` and `managed`."""
 
-    external: External | None = Field(
+    external: ExternalDatabase | None = Field(
         default=None,
         description="A PostgreSQL that somebody else runs, by a URI such as postgresql://user:password@host:5432/name.",
     )

@@ -34,7 +34,7 @@ PRODUCTION: Final[Json] = {
     },
     "network": {"allowFrom": [], "metricsFrom": []},
     "database": {
-        "external": {"secretRef": {"key": "uri"}},
+        "external": {"secretRef": {"key": "uri"}, "ownerSecretRef": {"key": "uri"}},
         "managed": {
             "storage": {"size": "10Gi"},
             "resources": {
@@ -104,9 +104,15 @@ _DEVELOPMENT_CHANGES: Final[Json] = {
 }
 
 _CHOICES: Final = frozenset(
-    {("database", "external"), ("database", "managed"), ("cache", "external"), ("cache", "managed")}
+    {
+        ("database", "external"),
+        ("database", "external", "ownerSecretRef"),
+        ("database", "managed"),
+        ("cache", "external"),
+        ("cache", "managed"),
+    }
 )
-"""Branches of which a spec takes one: a default never adds the other."""
+"""Branches that a spec takes or leaves: a default never adds one."""
 
 
 def filled(value: Json, defaults: Json, path: tuple[str, ...] = ()) -> Json:
@@ -174,6 +180,12 @@ class EffectiveExternal(Model):
     secret_ref: EffectiveSecretReference
 
 
+class EffectiveExternalDatabase(EffectiveExternal):
+    """`owner_secret_ref` None: the role of `secret_ref` is the owner."""
+
+    owner_secret_ref: EffectiveSecretReference | None = None
+
+
 class EffectiveStorage(Model):
     """`storage_class_name` None is the cluster's default class."""
 
@@ -195,7 +207,7 @@ class EffectiveManagedCache(EffectiveManagedDatabase):
 
 
 class EffectiveDatabase(Model):
-    external: EffectiveExternal | None = None
+    external: EffectiveExternalDatabase | None = None
     managed: EffectiveManagedDatabase | None = None
 
 

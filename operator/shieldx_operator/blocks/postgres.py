@@ -19,6 +19,7 @@ from shieldx_operator.blocks.workload import (
 from shieldx_operator.engine.types import GeneratedSecret, Obj, Ref
 
 SUFFIX: Final = "-db"
+SERVICE_SUFFIX: Final = f"{SUFFIX}-service"
 COMPONENT: Final = "database"
 PORT: Final = 5432
 UID: Final = 999
@@ -27,17 +28,26 @@ _PASSWORD_DIR: Final = "/etc/shieldx/database"  # noqa: S105 - a path
 
 
 def secret(service: Service, database: str, *, retain: bool) -> GeneratedSecret:
-    """The generated password, and the URI that the runtime connects with."""
+    """The owner, who is made with the server: its generated password and its URI."""
+    return _secret(service, SUFFIX, database, database, retain=retain)
+
+
+def service_secret(service: Service, database: str, *, retain: bool) -> GeneratedSecret:
+    """The role that the service connects with: the migration makes it, and gives it the rights that it needs."""
+    return _secret(service, SERVICE_SUFFIX, database, f"{database}_service", retain=retain)
+
+
+def _secret(service: Service, suffix: str, database: str, user: str, *, retain: bool) -> GeneratedSecret:
     host = service.host(SUFFIX)
     return GeneratedSecret(
-        metadata=service.metadata(SUFFIX, COMPONENT, retain=retain),
+        metadata=service.metadata(suffix, COMPONENT, retain=retain),
         random={"password": 32},
         derived={
-            "username": database,
+            "username": user,
             "database": database,
             "host": host,
             "port": str(PORT),
-            SECRET_URI_KEY: f"postgresql://{database}:{{password}}@{host}:{PORT}/{database}",
+            SECRET_URI_KEY: f"postgresql://{user}:{{password}}@{host}:{PORT}/{database}",
         },
     )
 
@@ -59,7 +69,7 @@ def build(  # noqa: PLR0913 - each is one choice of the user's spec
     scheduling: Obj,
     pull_secrets: tuple[Obj, ...] = (),
 ) -> list[Obj | GeneratedSecret]:
-    """Secret, claim, Service and StatefulSet. `retain` keeps the password and the data when the owner goes."""
+    """Secrets, claim, Service and StatefulSet. `retain` keeps the passwords and the data when the owner goes."""
     name = f"{service.name}{SUFFIX}"
     store = Store(
         component=COMPONENT,
@@ -88,6 +98,7 @@ def build(  # noqa: PLR0913 - each is one choice of the user's spec
     )
     return [
         secret(service, database, retain=retain),
+        service_secret(service, database, retain=retain),
         claim(service.metadata(SUFFIX, COMPONENT, retain=retain), size=size, storage_class=storage_class),
         store_service(service, SUFFIX, store),
         stateful_set(service, SUFFIX, store),

@@ -37,7 +37,8 @@ def told(status: Any) -> Stores | None:
 def _address(name: str, store: str, told: Obj) -> StoreAddress:
     external = told[store].get("external")
     if external:
-        reference = external["secretRef"]
+        # copies are made and restored by the owner
+        reference = external.get("ownerSecretRef") or external["secretRef"]
         return StoreAddress(secret_name=reference["name"], key=reference.get("key", SECRET_URI_KEY), managed=False)
     return StoreAddress(secret_name=f"{name}{_COMPONENTS[store][0]}", key=SECRET_URI_KEY, managed=True)
 

@@ -125,14 +125,19 @@ async def _connect_patiently(uri_file: Path, wait_s: float) -> Connection:
         await asyncio.sleep(_PAUSE_S * random.uniform(0.8, 1.2))  # noqa: S311 - jitter is no secret
 
 
+async def lock(connection: Connection, schema: str) -> None:
+    """To the end of the transaction: nobody else changes the schema meanwhile. Raises: MigrationError."""
+    await connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_WAIT}'")
+    try:
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 2))", f"migrate {schema}")
+    except asyncpg.LockNotAvailableError as error:
+        raise MigrationError(f"another migration has been running for more than {_LOCK_WAIT}") from error
+
+
 async def _apply_next(connection: Connection, schema: str, migrations: Sequence[Migration]) -> bool:
     """Applies the first pending migration, if any, in its own transaction and under the lock."""
     async with connection.transaction():
-        await connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_WAIT}'")
-        try:
-            await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 2))", f"migrate {schema}")
-        except asyncpg.LockNotAvailableError as error:
-            raise MigrationError(f"another migration has been running for more than {_LOCK_WAIT}") from error
+        await lock(connection, schema)
         await _make_record_table(connection, schema)
         rows = await connection.fetch(applied_statement(schema))
         rest = pending(migrations, {r["version"]: r["sha256"] for r in rows})

@@ -18,7 +18,7 @@ from shieldx_runtime.core import statements
 from shieldx_runtime.core.database import Connection
 from shieldx_runtime.core.ledger import Change, Checkpoint, LedgerGapError, Position
 from shieldx_runtime.core.migrations import run as run_migrations
-from shieldx_runtime.credits import verify
+from shieldx_runtime.credits import roles, verify
 from shieldx_runtime.credits.repository import SCHEMA, migrations
 
 _SQL: Final = statements.load(resources.files("shieldx_runtime.credits") / "archive.sql")
@@ -75,7 +75,10 @@ class CreditsLedger:
         return await verify.verify(connection)
 
     async def migrate(self, uri_file: Path) -> int:
-        return await run_migrations(uri_file, SCHEMA, migrations(), wait_s=_MIGRATION_WAIT_S)
+        applied = await run_migrations(uri_file, SCHEMA, migrations(), wait_s=_MIGRATION_WAIT_S)
+        # a dump brings no privileges along
+        await roles.admit(uri_file, None)
+        return applied
 
     async def changes(self, connection: Connection, position: Position) -> AsyncIterator[Change]:
         for table in await _tables(connection):

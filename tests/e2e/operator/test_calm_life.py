@@ -87,7 +87,10 @@ def test_everything_made_is_in_the_inventory_and_nothing_else_is(calm: Life) -> 
 
 def test_what_outlives_the_object_is_its_data_and_nothing_else(calm: Life) -> None:
     left = {name for name in calm.snapshots["deleted"] if name != "Secret shared-cache"}
-    assert left == {f"PersistentVolumeClaim {SERVICE}-db", *(f"Secret {SERVICE}-{s}" for s in ("db", "auth", "audit"))}
+    assert left == {
+        f"PersistentVolumeClaim {SERVICE}-db",
+        *(f"Secret {SERVICE}-{s}" for s in ("db", "db-service", "auth", "audit")),
+    }
 
 
 def test_a_change_prunes_what_is_not_wanted_any_more(calm: Life) -> None:

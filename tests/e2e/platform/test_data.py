@@ -25,7 +25,10 @@ TENANT = "org-7"
 BOUGHT = 700
 NEXT = "0.1.1-e2e"
 MIGRATIONS = "/opt/shieldx/code/shieldx_runtime/credits/migrations"
-LASTING = {("PersistentVolumeClaim", "credits-db"), *(("Secret", f"credits-{s}") for s in ("db", "auth", "audit"))}
+LASTING = {
+    ("PersistentVolumeClaim", "credits-db"),
+    *(("Secret", f"credits-{s}") for s in ("db", "db-service", "auth", "audit")),
+}
 ANYWHERE = {
     "namespaceSelector": {"matchLabels": {"shieldx.io/e2e": "platform"}},
     "podSelector": {"matchLabels": CLIENT_LABELS},

@@ -75,6 +75,7 @@ DRIFTS = (
     Drift(SECRET, "-auth", ("data", "admin-key"), WRONG, data=True),
     Drift(SECRET, "-audit", ("data", "master-keys"), WRONG, data=True),
     Drift(SECRET, "-db", ("data", "uri"), WRONG, data=True),
+    Drift(SECRET, "-db-service", ("data", "uri"), WRONG, data=True),
     Drift(SECRET, "-cache", ("data", "uri"), WRONG, data=True),
     Drift(SERVICE, "", _SELECTED, "nobody"),
     Drift(SERVICE, "-db", _SELECTED, "nobody"),

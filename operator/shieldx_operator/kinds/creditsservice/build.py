@@ -8,11 +8,13 @@ from shieldx_contract import (
     CACHE_SECRET_DIR,
     CREDITS_MIGRATE,
     CREDITS_SERVE,
+    DATABASE_OWNER_SECRET_DIR,
     DATABASE_SECRET_DIR,
     ENV_ADMIN_KEY_FILE,
     ENV_AUDIT_SIGNING_KEY_FILE,
     ENV_CACHE_TTL_S,
     ENV_CACHE_URI_FILE,
+    ENV_DATABASE_SERVICE_URI_FILE,
     ENV_DATABASE_URI_FILE,
     ENV_DRAIN_DELAY_S,
     ENV_KEY_PEPPER_FILE,
@@ -141,9 +143,10 @@ def service(v: View) -> Obj:
     return api.service_object(v.service)
 
 
-def deployment(v: View, settings: OperatorSettings) -> Obj:
+def deployment(v: View, settings: OperatorSettings, *, as_owner: bool = False) -> Obj:
+    """The API's pods. `as_owner`: they go on connecting as the database's owner, as `plan.connects_as_owner` says."""
     s = v.effective.settings
-    runtime = replace(pods(v, settings), volumes=runtime_volumes(v) + audit_volume(v))
+    runtime = replace(pods(v, settings), volumes=runtime_volumes(v, as_owner=as_owner) + audit_volume(v))
     container = runtime.container("credits", CREDITS_SERVE, v.effective.resources.to_json())
     return api.deployment(
         runtime,
@@ -155,13 +158,13 @@ def deployment(v: View, settings: OperatorSettings) -> Obj:
 
 def migration(v: View, settings: OperatorSettings, name: str) -> Obj:
     """The Job that brings the schema up to this version. Two tries in the Job; the plan replaces a failed one."""
-    runtime = pods(v, settings)
+    runtime = replace(pods(v, settings), volumes=migration_volumes(v))
     container = runtime.container(
         "migrate",
         CREDITS_MIGRATE,
         {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}},
     )
-    template = runtime.template(MIGRATION_COMPONENT, container)
+    template = runtime.template(MIGRATION_COMPONENT, {**container, "env": migration_environment(v)})
     template["spec"]["restartPolicy"] = "Never"
     metadata = v.service.metadata("", MIGRATION_COMPONENT)
     return obj(
@@ -175,9 +178,25 @@ def migration(v: View, settings: OperatorSettings, name: str) -> Obj:
     )
 
 
-def runtime_volumes(v: View) -> Volumes:
+def migration_volumes(v: View) -> Volumes:
+    volumes = secret_volume("database-owner", v.owner_secret.name, DATABASE_OWNER_SECRET_DIR, (v.owner_key,))
+    if v.has_own_role:
+        volumes += secret_volume("database", v.database_secret.name, DATABASE_SECRET_DIR, (v.database_key,))
+    return volumes + scratch_volume("tmp", "/tmp", "64Mi")  # noqa: S108 - a mount point in the pod
+
+
+def migration_environment(v: View) -> list[Obj]:
+    """Over what the ConfigMap says for the API."""
+    env = [{"name": ENV_DATABASE_URI_FILE, "value": f"{DATABASE_OWNER_SECRET_DIR}/{v.owner_key}"}]
+    if v.has_own_role:
+        env.append({"name": ENV_DATABASE_SERVICE_URI_FILE, "value": f"{DATABASE_SECRET_DIR}/{v.database_key}"})
+    return env
+
+
+def runtime_volumes(v: View, *, as_owner: bool = False) -> Volumes:
+    secret, key = (v.owner_secret, v.owner_key) if as_owner else (v.database_secret, v.database_key)
     return (
-        secret_volume("database", v.database_secret.name, DATABASE_SECRET_DIR, (v.database_key,))
+        secret_volume("database", secret.name, DATABASE_SECRET_DIR, (key,))
         + secret_volume("cache", v.cache_secret.name, CACHE_SECRET_DIR, (v.cache_key,))
         + secret_volume("auth", v.auth_secret.name, AUTH_SECRET_DIR, (SECRET_ADMIN_KEY, SECRET_PEPPER_KEY))
         + scratch_volume("tmp", "/tmp", "64Mi")  # noqa: S108 - a mount point in the pod

@@ -12,7 +12,7 @@ from shieldx_operator.blocks.network import (
     policy,
 )
 from shieldx_operator.blocks.uri import secret_value, uri_port
-from shieldx_operator.engine.types import Obj, Observation
+from shieldx_operator.engine.types import Obj, Observation, Ref
 from shieldx_operator.kinds.creditsservice.view import (
     API_COMPONENT,
     MIGRATION_COMPONENT,
@@ -27,8 +27,6 @@ def build(v: View, seen: Observation, settings: OperatorSettings) -> list[Obj]:
     operator = peers_elsewhere(settings.operator_namespace, {LABEL_NAME: OPERATOR_APP_NAME})
     callers = [p.to_json() for p in v.effective.network.allow_from]
     scrapers = [p.to_json() for p in v.effective.network.metrics_from]
-    to_database = _to_store(v, seen, postgres.COMPONENT)
-    to_cache = _to_store(v, seen, redis.COMPONENT)
     policies = [
         policy(s.metadata("-default-deny", API_COMPONENT), s.selector()),
         policy(
@@ -38,12 +36,12 @@ def build(v: View, seen: Observation, settings: OperatorSettings) -> list[Obj]:
                 ingress([*callers, *operator], HTTP_PORT),
                 *([ingress(scrapers, HEALTH_PORT)] if scrapers else []),
             ],
-            egress=[DNS, to_database, to_cache],
+            egress=[DNS, _to_database(v, seen, v.database_secret, v.database_key), _to_cache(v, seen)],
         ),
         policy(
             s.metadata("-migration", MIGRATION_COMPONENT),
             s.selector(MIGRATION_COMPONENT),
-            egress=[DNS, to_database],
+            egress=[DNS, _to_database(v, seen, v.owner_secret, v.owner_key)],
         ),
     ]
     api = peers_in_namespace(s.selector(API_COMPONENT))
@@ -67,17 +65,18 @@ def build(v: View, seen: Observation, settings: OperatorSettings) -> list[Obj]:
     return policies
 
 
-def _to_store(v: View, seen: Observation, component: str) -> Rule:
+def _to_database(v: View, seen: Observation, secret: Ref, key: str) -> Rule:
+    managed = v.effective.database.managed is not None
+    return _to_store(v, seen, postgres.COMPONENT if managed else None, secret, key, postgres.PORT)
+
+
+def _to_cache(v: View, seen: Observation) -> Rule:
+    managed = v.effective.cache.managed is not None
+    return _to_store(v, seen, redis.COMPONENT if managed else None, v.cache_secret, v.cache_key, redis.PORT)
+
+
+def _to_store(v: View, seen: Observation, component: str | None, secret: Ref, key: str, port: int) -> Rule:
     """To the managed pod; or to the port of an external URI, at any address: a policy knows no host names."""
-    if component == postgres.COMPONENT:
-        managed, secret, key, port = (
-            v.effective.database.managed,
-            v.database_secret,
-            v.database_key,
-            postgres.PORT,
-        )
-    else:
-        managed, secret, key, port = v.effective.cache.managed, v.cache_secret, v.cache_key, redis.PORT
-    if managed is not None:
+    if component is not None:
         return egress(peers_in_namespace(v.service.selector(component)), port)
     return egress((), uri_port(secret_value(seen.objects.get(secret), key), port))

@@ -9,6 +9,7 @@ from typing import Final
 
 from shieldx_contract import LABEL_COMPONENT
 from shieldx_operator.blocks import hold, postgres, redis
+from shieldx_operator.blocks.api import VERSION_LABEL
 from shieldx_operator.blocks.diagnosis import job_condition, stateful_set_ready
 from shieldx_operator.blocks.resources import (
     CONFIG_MAP,
@@ -27,7 +28,7 @@ from shieldx_operator.blocks.resources import (
     ref_of,
 )
 from shieldx_operator.blocks.uri import uri_problem
-from shieldx_operator.blocks.workload import digest, pin_template
+from shieldx_operator.blocks.workload import digest, pin_template, pinned_template
 from shieldx_operator.engine.types import GeneratedSecret, Obj, Observation, Plan, Query, Reads, Ref
 from shieldx_operator.kinds.creditsservice import build, network
 from shieldx_operator.kinds.creditsservice.view import (
@@ -60,7 +61,7 @@ def reads(v: View, *, explain: bool) -> Reads:
     """Everything the service may be made of, its pods and Jobs; with `explain` also the warnings about them."""
     names = {
         CONFIG_MAP: ("-config", redis.SUFFIX),
-        SECRET: ("-audit", "-auth", postgres.SUFFIX, redis.SUFFIX),
+        SECRET: ("-audit", "-auth", postgres.SUFFIX, postgres.SERVICE_SUFFIX, redis.SUFFIX),
         SERVICE: ("", postgres.SUFFIX, redis.SUFFIX),
         SERVICE_ACCOUNT: ("",),
         PVC: (postgres.SUFFIX, redis.SUFFIX),
@@ -76,7 +77,7 @@ def reads(v: View, *, explain: bool) -> Reads:
         for resource, suffixes in names.items()
         for suffix in suffixes
     ]
-    refs += [r for r in (v.database_secret, v.cache_secret) if r not in refs]
+    refs += [r for r in dict.fromkeys((v.database_secret, v.owner_secret, v.cache_secret)) if r not in refs]
     refs.append(hold.ref(namespace, v.service.name))
     selector = v.service.label_selector()
     queries = {
@@ -102,19 +103,21 @@ def store_ref(v: View, suffix: str) -> Ref:
 def migration_name(v: View, seen: Observation) -> str | None:
     """The Job for this version on this very database; None while the database is not there yet.
 
-    A new claim or a new Secret is another database: its schema is not the one that an older Job brought up.
+    A new claim or a new Secret is another database: its schema is not the one that an older Job brought up. A new
+    Secret of the API's role is a role that the Job has not made yet.
     """
-    secret = seen.objects.get(v.database_secret)
-    if secret is None:
+    secrets = [seen.objects.get(s) for s in dict.fromkeys((v.owner_secret, v.database_secret))]
+    found = [s["metadata"] for s in secrets if s is not None]
+    if len(found) < len(secrets):
         return None
-    identity = [secret["metadata"]["uid"]]
+    identity = [found[0]["uid"]]
     if v.effective.database.managed:
         claim = seen.objects.get(Ref(PVC, v.service.namespace, f"{v.service.name}{postgres.SUFFIX}"))
         if claim is None:
             return None
-        identity.append(claim["metadata"]["uid"])
+        identity += [claim["metadata"]["uid"], found[-1]["uid"]]
     else:
-        identity.append(secret["metadata"]["resourceVersion"])
+        identity += [s["resourceVersion"] for s in found]
     return f"{v.service.name}-migrate-{digest([v.image, v.database_key, *identity])[:10]}"
 
 
@@ -131,7 +134,34 @@ def schema_is_current(v: View, seen: Observation) -> bool:
 def database_is_ready(v: View, seen: Observation) -> bool:
     if v.effective.database.managed:
         return stateful_set_ready(seen.objects.get(store_ref(v, postgres.SUFFIX)))
-    return uri_problem(seen, v.database_secret, v.database_key, DATABASE_SCHEMES) is None
+    return external_problem(v, seen) is None
+
+
+def external_problem(v: View, seen: Observation) -> tuple[str, str] | None:
+    """Reason and message where a Secret of the user's database is of no use; the message names the field."""
+    for field, ref, key in (
+        ("secretRef", v.database_secret, v.database_key),
+        ("ownerSecretRef", v.owner_secret, v.owner_key),
+    ):
+        problem = uri_problem(seen, ref, key, DATABASE_SCHEMES)
+        if problem is not None:
+            reason, message = problem
+            return reason, f"spec.database.external.{field}: {message}"
+    return None
+
+
+def connects_as_owner(v: View, live: Obj | None) -> bool:
+    """Whether the API must go on as the owner of its managed database, as operators before this one had it do.
+
+    The image that runs may be of a release whose migration makes no other role: that changes with the version.
+    """
+    pinned = pinned_template(live)
+    if v.effective.database.managed is None or pinned is None:
+        return False
+    if pinned["metadata"]["labels"].get(VERSION_LABEL) != v.version:
+        return False
+    mounted = {volume.get("secret", {}).get("secretName") for volume in pinned["spec"]["volumes"]}
+    return v.owner_secret.name in mounted
 
 
 def retry_is_due(job: Obj, now: datetime) -> bool:
@@ -177,7 +207,8 @@ def plan(v: View, seen: Observation, settings: OperatorSettings) -> Plan:
     live = seen.objects.get(deployment_ref(v))
     initial = {}
     if live is not None or (schema_is_current(v, seen) and not held_by(v, seen)):
-        workload = pin_template(build.deployment(v, settings), live, v.spec_digest, hold=not schema_is_current(v, seen))
+        fresh = build.deployment(v, settings, as_owner=connects_as_owner(v, live))
+        workload = pin_template(fresh, live, v.spec_digest, hold=not schema_is_current(v, seen))
         if held_by(v, seen):
             # an autoscaler leaves a Deployment without pods alone; it takes over again when the hold is gone
             workload["spec"] = {**workload["spec"], "replicas": 0}

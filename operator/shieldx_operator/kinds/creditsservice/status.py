@@ -19,8 +19,8 @@ from shieldx_operator.blocks.uri import uri_problem
 from shieldx_operator.engine.types import Condition, Obj, Observation, Results, Status
 from shieldx_operator.kinds.creditsservice.plan import (
     CACHE_SCHEMES,
-    DATABASE_SCHEMES,
     deployment_ref,
+    external_problem,
     held_by,
     migration_job,
     migration_name,
@@ -69,12 +69,11 @@ def database(v: View, seen: Observation) -> Component:
     name = "DatabaseReady"
     if v.effective.database.managed:
         return managed_store(v, seen, name, postgres.SUFFIX, postgres.COMPONENT)
-    problem = uri_problem(seen, v.database_secret, v.database_key, DATABASE_SCHEMES)
+    problem = external_problem(v, seen)
     if problem:
-        reason, message = problem
-        return Component(name, "False", reason, f"spec.database.external.secretRef: {message}", needs_person=True)
+        return Component(name, "False", *problem, needs_person=True)
     if schema_is_current(v, seen):
-        return Component(name, "True", "Connected", f"the migration reached the database of {v.database_secret}")
+        return Component(name, "True", "Connected", f"the migration reached the database of {v.owner_secret}")
     return Component(name, "Unknown", "NotReachedYet", "the migration has not reached the external database yet")
 
 

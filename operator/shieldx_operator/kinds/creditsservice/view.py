@@ -31,14 +31,32 @@ class View:
 
     @property
     def database_secret(self) -> Ref:
+        """The Secret that the API connects to the database by."""
         external = self.effective.database.external
-        name = external.secret_ref.name if external else f"{self.service.name}{postgres.SUFFIX}"
+        name = external.secret_ref.name if external else f"{self.service.name}{postgres.SERVICE_SUFFIX}"
         return Ref(SECRET, self.service.namespace, name)
 
     @property
     def database_key(self) -> str:
         external = self.effective.database.external
         return external.secret_ref.key if external else "uri"
+
+    @property
+    def owner_secret(self) -> Ref:
+        """The Secret of the database's owner, who brings up the schema: the API's own where one role does both."""
+        external = self.effective.database.external
+        if external is None:
+            return Ref(SECRET, self.service.namespace, f"{self.service.name}{postgres.SUFFIX}")
+        return Ref(SECRET, self.service.namespace, (external.owner_secret_ref or external.secret_ref).name)
+
+    @property
+    def owner_key(self) -> str:
+        external = self.effective.database.external
+        return (external.owner_secret_ref or external.secret_ref).key if external else "uri"
+
+    @property
+    def has_own_role(self) -> bool:
+        return (self.owner_secret, self.owner_key) != (self.database_secret, self.database_key)
 
     @property
     def cache_secret(self) -> Ref:

@@ -92,7 +92,8 @@ def stores(v: View, seen: Observation) -> tuple[Store, Store] | None:
 def _store(v: View, told: Obj, suffix: str, component: str, port: int) -> Store:
     external = told.get("external")
     if external:
-        reference = external["secretRef"]
+        # its schema is of its own making, which takes the owner
+        reference = external.get("ownerSecretRef") or external["secretRef"]
         secret = Ref(SECRET, v.service.namespace, reference["name"])
         return Store(secret, reference.get("key", SECRET_URI_KEY), None, port)
     return Store(Ref(SECRET, v.service.namespace, f"{v.credits.name}{suffix}"), SECRET_URI_KEY, component, port)
