@@ -99,10 +99,15 @@ class CreditsProcess:
     def health_url(self) -> str:
         return f"http://{LOOPBACK}:{self.health_port}"
 
+    @property
+    def owner_environ(self) -> dict[str, str]:
+        """Of what the database's owner runs: the migration, and services that keep a schema of their own beside."""
+        return {**self.environ, **self._migration}
+
     def migrate(self) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [sys.executable, *CREDITS_MIGRATE[1:]],
-            env={**self.environ, **self._migration},
+            env=self.owner_environ,
             capture_output=True,
             text=True,
             timeout=_MIGRATE_TIMEOUT_S,

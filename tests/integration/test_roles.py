@@ -11,8 +11,9 @@ import asyncpg
 import pytest
 
 from shieldx_contract import CREDITS_MIGRATE, ENV_DATABASE_SERVICE_URI_FILE, ENV_DATABASE_URI_FILE
+from shieldx_runtime.core.ledger import Change
 from shieldx_runtime.credits.archive import CreditsLedger
-from tests.integration.harness import Api, Stack, new_tenant_id, query
+from tests.integration.harness import Api, Stack, new_tenant_id, query, with_connection
 
 ROLE = "credits_service"
 FOR_EVER = ("ledger", "chain_links", "events", "draws", "hold_lots", "idempotency", "tree_segments", "checkpoints")
@@ -201,6 +202,25 @@ def test_rights_that_were_lost_or_added_are_put_right_by_a_migration_and_by_a_re
         assert query(uri, "SELECT FROM credits.ledger") == []
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             query(uri, "DELETE FROM credits.ledger")
+
+
+async def test_a_role_that_is_younger_than_the_copy_gets_its_rights_from_what_was_shipped_after_it(
+    migrate: Migrate, owner_uri: str, role: str
+) -> None:
+    uri = as_role(owner_uri, role, "x")
+    assert migrate(None).returncode == 0
+
+    async def replay(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        await connection.execute(f"CREATE ROLE \"{role}\" LOGIN PASSWORD 'x'")
+        row = {"role_name": role, "admitted_at": "2026-01-01T00:00:00Z"}
+        await CreditsLedger().replay(connection, [Change("service_roles", {role: "digest"}, (row,))])
+
+    await with_connection(owner_uri, replay)
+
+    async def entries(connection: "asyncpg.Connection[asyncpg.Record]") -> list[asyncpg.Record]:
+        return await connection.fetch("SELECT FROM credits.ledger")
+
+    assert await with_connection(uri, entries) == []
 
 
 def test_a_new_table_is_refused_until_it_is_granted(migrate: Migrate, owner_uri: str, role: str) -> None:

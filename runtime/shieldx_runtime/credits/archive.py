@@ -23,6 +23,7 @@ from shieldx_runtime.credits.repository import SCHEMA, migrations
 
 _SQL: Final = statements.load(resources.files("shieldx_runtime.credits") / "archive.sql")
 _ANSWERS: Final = "idempotency"
+_ROLES: Final = "service_roles"
 _ROWS: Final = 500
 _GROUPS: Final = 200
 """Tenants or chains asked for in one statement."""
@@ -103,6 +104,8 @@ class CreditsLedger:
                     "restore with the release that wrote them, or a newer one"
                 )
             written += await _write(connection, tables.get(change.table), change)
+        if any(change.table == _ROLES for change in changes):
+            await roles.grant(connection)
         for row in await connection.fetch(_SQL["sequences"]):
             statement = _filled("advance_sequence", table=_quoted(row["table"]), column=row["column"])
             await connection.fetchval(statement, row["sequence"])

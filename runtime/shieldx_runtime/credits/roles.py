@@ -55,7 +55,7 @@ async def admit(uri_file: Path, service_uri_file: Path | None) -> tuple[str, ...
                 await lock(connection, SCHEMA)
                 if service:
                     await _register(connection, *service)
-                return await _grant(connection)
+                return await grant(connection)
         finally:
             await connection.close(timeout=5)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -108,8 +108,8 @@ async def _create(connection: Connection, role: str, password: str) -> None:
     _logger.info("role of the service created", role=role)
 
 
-async def _grant(connection: Connection) -> tuple[str, ...]:
-    """To the roles that this server has: a database may have been restored on another one."""
+async def grant(connection: Connection) -> tuple[str, ...]:
+    """Gives the roles of services their rights: those that this server has. The rest are of where a copy was made."""
     rows = await connection.fetch(
         f"SELECT role_name FROM {SCHEMA}.service_roles JOIN pg_roles ON rolname = role_name ORDER BY 1"  # noqa: S608
     )

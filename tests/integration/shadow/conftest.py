@@ -15,7 +15,7 @@ def start(stack: Stack, exits: ExitStack, name: str) -> Api:
     port, health_port = free_port(), free_port()
     child = Child("the shadow service", stack.folder / f"{name}.log")
     exits.callback(child.stop)
-    environ = {**stack.service.environ, ENV_HTTP_PORT: str(port), ENV_HEALTH_PORT: str(health_port)}
+    environ = {**stack.service.owner_environ, ENV_HTTP_PORT: str(port), ENV_HEALTH_PORT: str(health_port)}
     child.start([sys.executable, *SHADOW_SERVE[1:]], environ=environ)
     probe = Api(f"http://{LOOPBACK}:{health_port}", None)
     exits.callback(probe.close)
