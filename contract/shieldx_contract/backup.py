@@ -51,3 +51,5 @@ EXIT_GAP: Final = 10
 """The database does not continue the audit stream."""
 EXIT_NO_SPACE: Final = 11
 """The scratch folder or the destination's volume is full."""
+EXIT_REFUSED: Final = 12
+"""The destination refuses these credentials, or has no such bucket: no repetition helps."""

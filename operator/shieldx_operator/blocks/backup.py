@@ -57,6 +57,7 @@ HOPELESS: Final = (
     contract.EXIT_NOT_PROVED,
     contract.EXIT_GAP,
     contract.EXIT_NO_SPACE,
+    contract.EXIT_REFUSED,
 )
 """Exit codes after which a repetition by itself cannot help."""
 _HTTPS_PORT: Final = 443

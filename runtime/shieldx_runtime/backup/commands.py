@@ -1,9 +1,9 @@
 """`shieldx backup ...`, for Jobs and for persons. The environment has the settings.
 
 Exit codes: 0 done; 1 failed; 2 a setting is wrong; 3 a key that sealed a copy is missing; 4 a copy is damaged, or its
-key's content was changed, which looks alike; 5 another run is at work; 6 the destination refuses or does not answer;
+key's content was changed, which looks alike; 5 another run is at work; 6 the destination fails or does not answer;
 7 deadline; 8 there is no such copy; 9 restored and does not add up; 10 the database does not continue the audit stream;
-11 no space.
+11 no space; 12 the destination refuses: its credentials, their permissions or the bucket's name are wrong.
 """
 
 import asyncio

@@ -12,6 +12,7 @@ from shieldx_contract.backup import (
     EXIT_NO_SPACE,
     EXIT_NOT_FOUND,
     EXIT_NOT_PROVED,
+    EXIT_REFUSED,
     EXIT_SETTINGS,
     EXIT_WRONG_KEY,
 )
@@ -57,9 +58,15 @@ class LeaseLostError(BusyError):
 
 
 class DestinationError(BackupError):
-    """The destination refuses or does not answer."""
+    """The destination fails or does not answer: that may pass."""
 
     exit_code, reason = EXIT_DESTINATION, "DestinationUnavailable"
+
+
+class RefusedError(DestinationError):
+    """The destination refuses the credentials or has no such bucket: a person must mend it."""
+
+    exit_code, reason = EXIT_REFUSED, "DestinationRefused"
 
 
 class ConflictError(DestinationError):

@@ -31,6 +31,7 @@ from shieldx_runtime.backup.errors import (
     DestinationError,
     NoSpaceError,
     NotFoundError,
+    RefusedError,
 )
 from shieldx_runtime.backup.streams import CHUNK_BYTES
 
@@ -58,6 +59,7 @@ _REMEDIES: Final = {
     "AccessDenied": "grant GetObject, PutObject, DeleteObject, ListBucket and AbortMultipartUpload on this prefix",
     "BadDigest": "the data was altered on its way: try again, then look at what stands between",
 }
+_REFUSALS: Final = frozenset(_REMEDIES) - {"BadDigest"}
 _FULL: Final = frozenset({"InsufficientStorage", "XMinioStorageFull", "QuotaExceeded", "507"})
 _MISSING: Final = frozenset({"NoSuchKey", "404", "NotFound", "NoSuchUpload"})
 _BROKEN_OFF: Final = (ConnectionClosedError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
@@ -322,7 +324,8 @@ class S3:
             if code in _FULL:
                 return NoSpaceError(f"{where}: the destination is full ({message}): enlarge it or keep less")
             remedy = _REMEDIES.get(code, "see what the server's own log says")
-            return DestinationError(f"{where}: the server refuses ({code}: {message}): {remedy}")
+            kind = RefusedError if code in _REFUSALS else DestinationError
+            return kind(f"{where}: the server refuses ({code}: {message}): {remedy}")
         if not isinstance(error, BotoCoreError) or isinstance(error, _BROKEN_OFF):
             return _BrokenOffError(f"{where}: the connection broke ({type(error).__name__}): check the network")
         return DestinationError(

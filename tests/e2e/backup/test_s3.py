@@ -93,7 +93,7 @@ def test_a_bucket_that_refuses_is_told_and_holds_nothing_of_it(
     name = f"refused-{credentials}-{bucket}"
     told = service.get(s3.copy(service, name, s3.destination(server, name, credentials, bucket)))
     assert told["status"]["phase"] == "Failed"
-    assert told["status"]["failure"]["reason"] == "DestinationUnavailable"
+    assert told["status"]["failure"]["reason"] == "DestinationRefused"
     assert words in told["status"]["failure"]["message"]
     assert condition(told, "Ready")["status"] == "False"
     assert "backupID" not in told["status"]

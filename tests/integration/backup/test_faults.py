@@ -323,18 +323,18 @@ def test_credentials_without_permission_and_wrong_ones_are_named(s3_world: World
     folder = Path(world.environ[names.ENV_BACKUP_S3_CREDENTIALS_DIR])
     (folder / SECRET_S3_ACCESS_KEY_ID).write_text(s3.reader[0])
     (folder / SECRET_S3_SECRET_ACCESS_KEY).write_text(s3.reader[1])
-    failed = world.run("run", code=names.EXIT_DESTINATION)
+    failed = world.run("run", code=names.EXIT_REFUSED)
     assert "AccessDenied" in failed["message"]
     assert "grant GetObject, PutObject" in failed["message"]
     (folder / SECRET_S3_SECRET_ACCESS_KEY).write_text("wrong")
-    failed = world.run("run", code=names.EXIT_DESTINATION)
+    failed = world.run("run", code=names.EXIT_REFUSED)
     assert "check secret-access-key" in failed["message"]
     assert "wrong" not in failed["message"].replace("wrong one", "")
 
 
 def test_a_bucket_that_does_not_exist_is_named(s3_world: World) -> None:
     gone = {names.ENV_BACKUP_DESTINATION: "s3://nowhere-at-all/copies"}
-    failed = s3_world.run("run", code=names.EXIT_DESTINATION, environ=gone)
+    failed = s3_world.run("run", code=names.EXIT_REFUSED, environ=gone)
     assert "create the bucket" in failed["message"]
 
 

@@ -360,7 +360,7 @@ def test_the_job_tries_again_after_what_may_pass_and_not_after_what_a_person_mus
     ignored, given_up = spec["podFailurePolicy"]["rules"]
     assert ignored["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
     assert given_up["onExitCodes"]["containerName"] == "backup"
-    assert {2, 3, 7, 11} <= set(given_up["onExitCodes"]["values"])
+    assert {2, 3, 7, 11, 12} <= set(given_up["onExitCodes"]["values"])
     assert not {1, 5, 6} & set(given_up["onExitCodes"]["values"])
     assert spec["backoffLimit"] > 0
 
