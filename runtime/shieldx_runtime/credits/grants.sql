@@ -22,7 +22,7 @@ GRANT SELECT, INSERT ON
     TO <role>;
 GRANT SELECT ON credits.event_heads, credits.tree, credits.schema_migrations TO <role>;
 GRANT UPDATE (balance, reserved_funds, total_spent, total_purchased, total_refunded, total_expired, version,
-              next_event_at) ON credits.accounts TO <role>;
+              next_event_at, alert_below, alert_above) ON credits.accounts TO <role>;
 GRANT UPDATE (remaining, held) ON credits.grants TO <role>;
 GRANT UPDATE (state, committed) ON credits.holds TO <role>;
 GRANT UPDATE (seq, hash) ON credits.chain_heads, credits.event_heads, credits.tree_chains TO <role>;
@@ -30,6 +30,11 @@ GRANT UPDATE (size, sealed_at) ON credits.tree TO <role>;
 GRANT UPDATE (hashes) ON credits.tree_tiles TO <role>;
 GRANT UPDATE (scopes, expires_at, revoked_at, rate_limit) ON credits.api_keys TO <role>;
 GRANT UPDATE (master_id, wrapped, destroyed_at) ON credits.tenant_keys TO <role>;
+
+-- no part of the ledger: whom to tell, and what is to be told
+GRANT SELECT, INSERT, DELETE ON credits.alert_rules, credits.alerts TO <role>;
+GRANT UPDATE (thresholds, webhook_url, secret_version, updated_at) ON credits.alert_rules TO <role>;
+GRANT UPDATE (attempts, next_attempt_at, delivered_at, problem) ON credits.alerts TO <role>;
 
 GRANT USAGE ON SEQUENCE credits.chain_ids TO <role>;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA credits TO <role>;
