@@ -110,6 +110,20 @@ def test_a_missing_segment_stops_a_replay(folder_world: World) -> None:
     assert "segment 2 of line 00000001 is missing" in failed["message"]
 
 
+def test_a_flipped_byte_in_a_segment_stops_a_replay(folder_world: World) -> None:
+    world = folder_world
+    world.spend()
+    world.run("run")
+    world.move("org-1", "consume", 1)
+    world.run("ship-audit", "--once")
+    segment = next(segments_of(world)[-1].parent.glob("*.segment"))
+    data = bytearray(segment.read_bytes())
+    data[-1] ^= 1
+    segment.write_bytes(data)
+    failed = world.run("restore", code=names.EXIT_DAMAGED)
+    assert "cut off or altered" in failed["message"]
+
+
 def test_a_restore_to_a_time_leaves_out_what_came_later(folder_world: World) -> None:
     world = folder_world
     world.spend()
