@@ -91,7 +91,7 @@ bench-backup: venv ## Dump and restore 640 MB beside plain tools, p99 during a d
 
 ##@ Work on it
 .PHONY: generate
-generate: venv ## CRDs, the chart's parts, deploy/, reference pages and the OpenAPI document, out of the types
+generate: venv ## CRDs, the chart's parts, deploy/, reference pages and the OpenAPI documents, out of the types
 	$(RUN) python -m shieldx_operator.generate
 	python3 -m dev.deploy
 	$(RUN) python -m shieldx_runtime openapi

@@ -10,7 +10,7 @@ import asyncpg
 import typer
 import uvloop
 
-from shieldx_contract import ENV_DATABASE_SERVICE_URI_FILE
+from shieldx_contract import ENV_DATABASE_SERVICE_URI_FILE, ENV_REQUEST_TIMEOUT_S
 from shieldx_runtime.backup import commands as backup
 from shieldx_runtime.core import log
 from shieldx_runtime.core.database import connect, read_uri, target_of
@@ -25,6 +25,8 @@ from shieldx_runtime.shadow import commands as shadow
 
 _TERMINATION_LOG: Final = Path("/dev/termination-log")
 """What a container writes here, Kubernetes shows as the reason of its end."""
+_EVALUATE_TIMEOUT_S: Final = "30"
+"""Of a request to the shadow API where the environment says nothing; one to the ledger is answered sooner."""
 _EXIT_FAILED: Final = 1
 _EXIT_SETTINGS: Final = 2
 
@@ -58,7 +60,7 @@ def _serve_shadow() -> None:
     from shieldx_runtime.shadow.service.app import run  # noqa: PLC0415 - as above
 
     try:
-        settings = load_serve(os.environ)
+        settings = load_serve({ENV_REQUEST_TIMEOUT_S: _EVALUATE_TIMEOUT_S, **os.environ})
         log.configure(load_log(os.environ).level)
         uvloop.run(run(settings, lambda database: Repository(database).key))
     except SettingsError as error:
@@ -134,20 +136,27 @@ def verify() -> None:
 
 @app.command()
 def openapi(
-    file: Annotated[Path, typer.Option(help="The API document.")] = Path("api/openapi.yaml"),
+    folder: Annotated[Path, typer.Option(help="Where the API documents are.")] = Path("api"),
     *,
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 if it is not up to date.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 if one is not up to date.")] = False,
 ) -> None:
-    """Write the API document from the code."""
-    from shieldx_runtime.credits.openapi import render  # noqa: PLC0415 - as above
-    from shieldx_runtime.credits.routes import build_api  # noqa: PLC0415 - as above
+    """Write the API documents from the code."""
+    from shieldx_runtime.credits import openapi as credits_document  # noqa: PLC0415 - as above
+    from shieldx_runtime.credits import routes as credits_routes  # noqa: PLC0415 - as above
+    from shieldx_runtime.shadow.service import openapi as shadow_document  # noqa: PLC0415 - as above
+    from shieldx_runtime.shadow.service import routes as shadow_routes  # noqa: PLC0415 - as above
 
-    text = render(build_api(None))
-    if not check:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-    elif not file.exists() or file.read_text(encoding="utf-8") != text:
-        raise _end(f"{file} is not what the code says: run `make generate`", _EXIT_FAILED)
+    texts = {
+        "openapi.yaml": credits_document.render(credits_routes.build_api(None)),
+        "shadow-openapi.yaml": shadow_document.render(shadow_routes.build_api(None)),
+    }
+    for name, text in texts.items():
+        file = folder / name
+        if not check:
+            folder.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        elif not file.exists() or file.read_text(encoding="utf-8") != text:
+            raise _end(f"{file} is not what the code says: run `make generate`", _EXIT_FAILED)
 
 
 def _end(message: str, code: int) -> typer.Exit:

@@ -17,8 +17,8 @@ class ShadowSettings(ApiSettings):
         default=None,
         ge=1,
         le=300,
-        description="Seconds after which a synchronous evaluation is answered with 503; a large one is better asked "
-        "asynchronously.",
+        description="Seconds that a request may last. An evaluation that is not answered by then goes on: its caller "
+        "gets 202 and where the result will be.",
     )
     termination_grace_period_seconds: int | None = Field(
         default=None,

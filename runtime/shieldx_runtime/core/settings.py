@@ -88,7 +88,7 @@ def load_database(environ: Environment) -> DatabaseSettings:
     return DatabaseSettings(
         uri_file=uri_file,
         pool_max_size=_number(environ, ENV_POOL_MAX_SIZE, int, default=default_pool_size(), low=1, high=1000),
-        request_timeout_s=_number(environ, ENV_REQUEST_TIMEOUT_S, float, default=2.0, low=0.1, high=60),
+        request_timeout_s=_number(environ, ENV_REQUEST_TIMEOUT_S, float, default=2.0, low=0.1, high=300),
     )
 
 

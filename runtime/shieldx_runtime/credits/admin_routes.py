@@ -8,11 +8,11 @@ from starlette.responses import Response
 
 from shieldx_contract import CREDITS_KEY_PATH, CREDITS_TENANT_PATH
 from shieldx_runtime.core.auth import key_id_of
+from shieldx_runtime.core.openapi import refusals
 from shieldx_runtime.core.problems import invalid_field
 from shieldx_runtime.credits import problems
 from shieldx_runtime.credits.http import ADMINISTRATOR, TenantPath, answer, balance_answer, service_of
 from shieldx_runtime.credits.key_schemas import IssuedKeyAnswer, IssueKeyBody, KeyAnswer, KeyId, RegisterKeyBody
-from shieldx_runtime.credits.openapi import refusals
 from shieldx_runtime.credits.schemas import BalanceAnswer
 
 

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from shieldx_runtime.core.auth import Principal, Scope
 from shieldx_runtime.core.faults import DatabaseUnavailableError
+from shieldx_runtime.core.openapi import refusals
 from shieldx_runtime.core.problems import ProblemError, invalid_model, unavailable
 from shieldx_runtime.credits import problems
 from shieldx_runtime.credits.http import (
@@ -28,7 +29,6 @@ from shieldx_runtime.credits.http import (
     write_cursor,
 )
 from shieldx_runtime.credits.model import MAX_AMOUNT, Consume
-from shieldx_runtime.credits.openapi import refusals
 from shieldx_runtime.credits.privacy_access import audited
 from shieldx_runtime.credits.schemas import (
     MAX_PAGE,

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from shieldx_runtime.core.auth import Scope
+from shieldx_runtime.core.openapi import refusals
 from shieldx_runtime.core.problems import invalid_field
 from shieldx_runtime.credits import problems
 from shieldx_runtime.credits.http import (
@@ -21,7 +22,6 @@ from shieldx_runtime.credits.http import (
     read_cursor,
     write_cursor,
 )
-from shieldx_runtime.credits.openapi import refusals
 from shieldx_runtime.credits.privacy import SECTIONS, Place, Privacy
 from shieldx_runtime.credits.privacy_access import audited, source_of
 

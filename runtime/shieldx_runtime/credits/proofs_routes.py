@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from shieldx_runtime.core.merkle import MAX_SIZE, leaf_hash
+from shieldx_runtime.core.openapi import refusals
 from shieldx_runtime.credits.http import Reader, answer
-from shieldx_runtime.credits.openapi import refusals
 from shieldx_runtime.credits.proofs import (
     ENTRY_ALTERED,
     NO_CHECKPOINT,

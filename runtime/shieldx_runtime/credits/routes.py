@@ -10,6 +10,7 @@ from starlette.responses import Response
 from shieldx_runtime.core import problems as core_problems
 from shieldx_runtime.core.edge import failure
 from shieldx_runtime.core.faults import DatabaseUnavailableError
+from shieldx_runtime.core.openapi import refusals
 from shieldx_runtime.core.problems import Kind, ProblemError
 from shieldx_runtime.credits import (
     admin_routes,
@@ -32,7 +33,6 @@ from shieldx_runtime.credits.http import (
     service_of,
 )
 from shieldx_runtime.credits.model import Account, Consume, Purchase
-from shieldx_runtime.credits.openapi import refusals
 from shieldx_runtime.credits.schemas import BalanceAnswer, ConsumeBody, Moment, MovementAnswer, PurchaseBody
 from shieldx_runtime.credits.service import CreditsService
 

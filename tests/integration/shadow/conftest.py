@@ -10,12 +10,13 @@ from shieldx_contract import ENV_HEALTH_PORT, ENV_HTTP_PORT, READINESS_PATH, SHA
 from tests.integration.harness import Api, Stack
 
 
-def start(stack: Stack, exits: ExitStack, name: str) -> Api:
+def start(stack: Stack, exits: ExitStack, name: str, **settings: str) -> Api:
     """A process of the shadow API beside the credits service, as a pod runs it, and a client of it."""
     port, health_port = free_port(), free_port()
     child = Child("the shadow service", stack.folder / f"{name}.log")
     exits.callback(child.stop)
-    environ = {**stack.service.owner_environ, ENV_HTTP_PORT: str(port), ENV_HEALTH_PORT: str(health_port)}
+    ports = {ENV_HTTP_PORT: str(port), ENV_HEALTH_PORT: str(health_port)}
+    environ = {**stack.service.owner_environ, **ports, **settings}
     child.start([sys.executable, *SHADOW_SERVE[1:]], environ=environ)
     probe = Api(f"http://{LOOPBACK}:{health_port}", None)
     exits.callback(probe.close)

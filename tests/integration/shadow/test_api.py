@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from typing import Any
 
 import httpx
@@ -147,21 +146,6 @@ def test_a_wrong_question_is_refused_where_it_is_wrong(
 def test_traffic_without_its_media_type_is_refused(shadow: Api, tenant: str) -> None:
     answer = shadow.http.post("/shadow/samples", params={"tenant_id": tenant}, content=lines(1, 0))
     problem_of(answer, 415, "unsupported-media-type")
-
-
-async def test_a_hundred_evaluations_at_once_are_all_answered_alike(shadow: Api, tenant: str) -> None:
-    limits = httpx.Limits(max_connections=100)
-    async with httpx.AsyncClient(base_url=shadow.url, headers=shadow.headers, timeout=60, limits=limits) as client:
-        calls = [client.post("/shadow/evaluations", json=question(tenant, seed=n, sample_size=100)) for n in range(100)]
-        asked = await asyncio.gather(*calls)
-        assert {answer.status_code for answer in asked} == {202}
-        until_s = time.monotonic() + 60
-        for answer in asked:
-            while (told := (await client.get(answer.headers["location"])).json())["status"] != "completed":
-                assert told["status"] in ("queued", "running"), told
-                assert time.monotonic() < until_s
-                await asyncio.sleep(0.05)
-            assert (told["true_positives"], told["true_negatives"]) == (20, 80)
 
 
 def test_more_questions_than_places_are_refused_with_a_time_to_come_back(shadow: Api, tenant: str) -> None:

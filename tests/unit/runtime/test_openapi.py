@@ -13,7 +13,8 @@ from shieldx_runtime import cli
 from shieldx_runtime.credits.openapi import document
 from shieldx_runtime.credits.routes import build_api
 
-COMMITTED = Path(__file__).resolve().parents[3] / "api" / "openapi.yaml"
+FOLDER = Path(__file__).resolve().parents[3] / "api"
+COMMITTED = FOLDER / "openapi.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -21,13 +22,14 @@ def api() -> dict[str, Any]:
     return document(build_api(None))
 
 
-def test_the_committed_document_is_up_to_date(tmp_path: Path) -> None:
-    assert CliRunner().invoke(cli.app, ["openapi", "--check", "--file", str(COMMITTED)]).exit_code == 0
-    other = tmp_path / "openapi.yaml"
-    other.write_text(COMMITTED.read_text(encoding="utf-8") + "x", encoding="utf-8")
-    result = CliRunner().invoke(cli.app, ["openapi", "--check", "--file", str(other)])
+@pytest.mark.parametrize("name", ["openapi.yaml", "shadow-openapi.yaml"])
+def test_the_committed_documents_are_up_to_date(tmp_path: Path, name: str) -> None:
+    assert CliRunner().invoke(cli.app, ["openapi", "--check", "--folder", str(FOLDER)]).exit_code == 0
+    for path in FOLDER.glob("*.yaml"):
+        (tmp_path / path.name).write_bytes(path.read_bytes() + (b"x" if path.name == name else b""))
+    result = CliRunner().invoke(cli.app, ["openapi", "--check", "--folder", str(tmp_path)])
     assert result.exit_code == 1
-    assert "make generate" in result.stderr
+    assert f"{name} is not what the code says: run `make generate`" in result.stderr
 
 
 def test_it_is_valid_openapi_3_1(api: dict[str, Any]) -> None:

@@ -19,14 +19,15 @@ from shieldx_runtime.core.migrations import run as migrate
 from shieldx_runtime.core.server import listen, serve
 from shieldx_runtime.core.settings import ServeSettings
 from shieldx_runtime.shadow.service.pool import Pool
-from shieldx_runtime.shadow.service.routes import ANSWER_WITHIN_S, SAMPLES_PATH, build_api
+from shieldx_runtime.shadow.service.routes import SAMPLES_PATH, build_api
 from shieldx_runtime.shadow.service.service import ShadowService
 from shieldx_runtime.shadow.service.store import SCHEMA, Store, migrations
 from shieldx_runtime.shadow.service.telling import Told
 from shieldx_runtime.shadow.service.traffic import MAX_INGEST_BYTES
 
 MAX_IN_FLIGHT: Final = 256
-REQUEST_TIMEOUT_S: Final = ANSWER_WITHIN_S + 5
+STATEMENT_TIMEOUT_S: Final = 15.0
+"""Of one statement: a request may last longer than the database may take to answer."""
 RETENTION_S: Final = 30 * 86_400.0
 _TIDY_INTERVAL_S: Final = 600.0
 _TIDY_ROWS: Final = 10_000
@@ -45,7 +46,9 @@ async def run(settings: ServeSettings, keys_of: KeysOf) -> None:
     """
     await migrate(settings.database.uri_file, SCHEMA, migrations())
     metrics = Metrics()
-    database, control = Database(settings.database), Database(replace(settings.database, pool_max_size=1))
+    timeout_s = settings.database.request_timeout_s
+    stores = replace(settings.database, request_timeout_s=min(timeout_s, STATEMENT_TIMEOUT_S))
+    database, control = Database(stores), Database(replace(stores, pool_max_size=1))
     authenticator = Authenticator(
         pepper=settings.pepper,
         admin_key=settings.admin_key,
@@ -54,13 +57,13 @@ async def run(settings: ServeSettings, keys_of: KeysOf) -> None:
     )
     health = Health(_checks(Store(control), migrations()))
     service = ShadowService(Store(database), Pool(), Told(metrics.registry))
-    api = build_api(service)
+    api = build_api(service, request_timeout_s=timeout_s)
     edge = Edge(
         api,
         routes=api.routes,
         authenticator=authenticator,
         metrics=metrics,
-        request_timeout_s=REQUEST_TIMEOUT_S,
+        request_timeout_s=timeout_s,
         draining=lambda: health.stopping,
         admission=Admission(MAX_IN_FLIGHT),
         large_bodies={SAMPLES_PATH: MAX_INGEST_BYTES},
@@ -81,7 +84,7 @@ async def run(settings: ServeSettings, keys_of: KeysOf) -> None:
                 api_socket=api_socket,
                 health_socket=health_socket,
                 drain_delay_s=settings.drain_delay_s,
-                request_timeout_s=REQUEST_TIMEOUT_S,
+                request_timeout_s=timeout_s,
             )
         finally:
             tidying.cancel()

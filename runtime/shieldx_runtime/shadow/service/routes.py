@@ -1,10 +1,9 @@
 """HTTP to service and back. No SQL, no decision about a rule."""
 
 import asyncio
-import json
 import uuid
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -16,6 +15,7 @@ from shieldx_runtime.core import problems
 from shieldx_runtime.core.auth import Principal, Scope
 from shieldx_runtime.core.edge import failure
 from shieldx_runtime.core.faults import DatabaseUnavailableError
+from shieldx_runtime.core.openapi import refusals
 from shieldx_runtime.core.problems import Kind, ProblemError
 from shieldx_runtime.shadow.errors import TaskError
 from shieldx_runtime.shadow.service.schemas import (
@@ -23,7 +23,9 @@ from shieldx_runtime.shadow.service.schemas import (
     EvaluateBody,
     EvaluationAnswer,
     IngestAnswer,
+    MistakesAnswer,
     RejectedLine,
+    Status,
     TenantId,
 )
 from shieldx_runtime.shadow.service.service import Asked, ShadowService
@@ -32,14 +34,15 @@ from shieldx_runtime.shadow.service.traffic import MAX_REJECTED
 from shieldx_runtime.shadow.service.turns import FullError
 
 SAMPLES_PATH: Final = "/shadow/samples"
-ANSWER_WITHIN_S: Final = 25.0
-"""A question that is not answered by then goes on without the one who asked."""
-EVENTS_FOR_S: Final = 25.0
+ANSWER_WITHIN_SHARE: Final = 0.9
+"""Of the time of a request: a question that is not answered by then goes on without the one who asked."""
 _POLL_S: Final = 0.5
 NDJSON: Final = "application/x-ndjson"
 WRONG_RULE: Final = Kind("wrong-rule", 422, "The rule cannot be evaluated")
 QUEUE_FULL: Final = Kind("queue-full", 429, "Too many evaluations wait")
 FAILED: Final = Kind("evaluation-failed", 422, "The evaluation failed")
+CANCELLED: Final = Kind("evaluation-cancelled", 409, "The evaluation was cancelled")
+ENDED: Final = Kind("evaluation-ended", 409, "The evaluation has come to its end")
 _ENDS: Final = ("completed", "failed", "cancelled")
 
 
@@ -80,11 +83,13 @@ async def evaluate(request: Request, body: EvaluateBody, principal: Caller) -> R
     """Judges a rule on the tenant's stored traffic and answers. 202 where that takes longer than a request may."""
     asked = await _asked(request, body, principal)
     try:
-        async with asyncio.timeout(ANSWER_WITHIN_S):
+        async with asyncio.timeout(request.app.state.answer_within_s):
             await asked.done.wait()
     except TimeoutError:
         return _accepted(asked)
     kept = await _service(request).find(asked.eval_id, body.tenant_id)
+    if kept is not None and kept.status == "cancelled":
+        raise ProblemError(CANCELLED, "somebody cancelled it: ask again", eval_id=str(asked.eval_id))
     if kept is None or kept.answer is None:
         raise ProblemError(FAILED, (kept and kept.error) or "it came to no end: ask again", eval_id=str(asked.eval_id))
     return _answer(_completed(kept))
@@ -103,28 +108,38 @@ async def result(request: Request, eval_id: uuid.UUID, principal: Caller) -> Res
     return _answer(_standing(kept))
 
 
+async def cancel(request: Request, eval_id: uuid.UUID, principal: Caller) -> Response:
+    """Ends an evaluation that waits or runs. To cancel it twice changes nothing; 409 once it has come to its end."""
+    if not await _service(request).cancel(eval_id, principal.tenant_id):
+        kept = await _found(request, eval_id, principal)
+        if kept.status != "cancelled":
+            raise ProblemError(ENDED, f"it is {kept.status}: its result stays where it is", evaluation=kept.status)
+    return _answer(_standing(await _found(request, eval_id, principal)))
+
+
 async def mistakes(request: Request, eval_id: uuid.UUID, principal: Caller) -> Response:
     """False positives and false negatives to read, at most 50 of each, chosen by the seed."""
     kept = await _found(request, eval_id, principal)
-    return Response(
-        json.dumps(kept.mistakes or {"false_positives": [], "false_negatives": []}), media_type="application/json"
-    )
+    return _answer(MistakesAnswer(**(kept.mistakes or {"false_positives": [], "false_negatives": []})))
 
 
 async def events(request: Request, eval_id: uuid.UUID, principal: Caller) -> Response:
-    """Server-sent events: each change of the status until the end, for 25 s; a client comes back by itself."""
+    """Server-sent events: each change of the status or of the count of judged samples, until the end.
+
+    The stream ends with the time of a request; a client comes back by itself.
+    """
     kept = await _found(request, eval_id, principal)
     service = _service(request)
 
     async def told() -> AsyncIterator[str]:
         yield "retry: 1000\n\n"
-        last, now, until_s = "", kept, asyncio.get_running_loop().time() + EVENTS_FOR_S
+        last, now, until_s = None, kept, asyncio.get_running_loop().time() + request.app.state.answer_within_s
         while True:
             standing = _standing(now)
-            if standing.status != last:
-                last = standing.status
-                yield f"event: {last}\ndata: {standing.model_dump_json(exclude_none=True)}\n\n"
-            if last in _ENDS or asyncio.get_running_loop().time() >= until_s:
+            if standing != last:
+                last = standing
+                yield f"event: {last.status}\ndata: {last.model_dump_json(exclude_none=True)}\n\n"
+            if last.status in _ENDS or asyncio.get_running_loop().time() >= until_s:
                 return
             await asyncio.sleep(_POLL_S)
             now = await service.find(eval_id, now.tenant_id) or now
@@ -151,9 +166,12 @@ async def _found(request: Request, eval_id: uuid.UUID, principal: Principal) -> 
 
 
 def _standing(kept: Kept) -> Accepted:
-    if kept.lost and kept.status not in _ENDS:
-        return Accepted(eval_id=kept.eval_id, status="failed", error="the process that worked on it is gone: ask again")
-    return Accepted(eval_id=kept.eval_id, status=kept.status, error=kept.error)
+    status, error = kept.status, kept.error
+    if kept.lost and status not in _ENDS:
+        status, error = "failed", "the process that worked on it is gone: ask again"
+    return Accepted(
+        eval_id=kept.eval_id, status=cast("Status", status), judged=kept.judged, samples=kept.samples, error=error
+    )
 
 
 def _completed(kept: Kept) -> EvaluationAnswer:
@@ -162,7 +180,7 @@ def _completed(kept: Kept) -> EvaluationAnswer:
     matrix = told["matrix"]
     return EvaluationAnswer(
         eval_id=kept.eval_id,
-        status=kept.status,
+        status="completed",
         true_positives=matrix["truePositives"],
         false_positives=matrix["falsePositives"],
         true_negatives=matrix["trueNegatives"],
@@ -198,29 +216,39 @@ def _completed(kept: Kept) -> EvaluationAnswer:
 
 def _accepted(asked: Asked) -> Response:
     where = {"Location": f"/shadow/results/{asked.eval_id}"}
-    return _answer(Accepted(eval_id=asked.eval_id, status=asked.status), status=202, headers=where)
+    return _answer(Accepted(eval_id=asked.eval_id, status=cast("Status", asked.status)), status=202, headers=where)
 
 
 def _answer(body: BaseModel, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(body.model_dump_json(), status_code=status, media_type="application/json", headers=headers)
 
 
-def build_api(service: ShadowService | None) -> FastAPI:
+def build_api(service: ShadowService | None, *, request_timeout_s: float = 30.0) -> FastAPI:
     """The API. Without a service it can only be described, not called."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.state.service = service
+    app.state.answer_within_s = ANSWER_WITHIN_SHARE * request_timeout_s
     app.exception_handler(ProblemError)(_answer_problem)
     app.exception_handler(RequestValidationError)(_answer_validation)
     app.exception_handler(HTTPException)(_answer_http)
     app.exception_handler(DatabaseUnavailableError)(_answer_failure)
     app.exception_handler(Exception)(_answer_failure)
     kind: dict[str, Any] = {"tags": ["shadow"]}
-    app.post(SAMPLES_PATH, response_model=IngestAnswer, **kind)(ingest)
-    app.post("/shadow/evaluate", response_model=EvaluationAnswer, **kind)(evaluate)
-    app.post("/shadow/evaluations", response_model=Accepted, status_code=202, **kind)(evaluate_later)
-    app.get("/shadow/results/{eval_id}", response_model=EvaluationAnswer, **kind)(result)
-    app.get("/shadow/evaluations/{eval_id}/mistakes", **kind)(mistakes)
-    app.get("/shadow/evaluations/{eval_id}/events", **kind)(events)
+    missing = refusals(problems.NOT_FOUND)
+    asks = refusals(problems.NOT_FOUND, WRONG_RULE, QUEUE_FULL)
+    answers: dict[int | str, dict[str, Any]] = {
+        **refusals(problems.NOT_FOUND, WRONG_RULE, QUEUE_FULL, FAILED, CANCELLED),
+        202: {"model": Accepted, "description": "Not answered in time: it goes on, and Location has its result."},
+    }
+    one = "/shadow/evaluations/{eval_id}"
+    app.post(SAMPLES_PATH, response_model=IngestAnswer, responses=missing, **kind)(ingest)
+    app.post("/shadow/evaluate", response_model=EvaluationAnswer, responses=answers, **kind)(evaluate)
+    app.post("/shadow/evaluations", response_model=Accepted, status_code=202, responses=asks, **kind)(evaluate_later)
+    app.get("/shadow/results/{eval_id}", response_model=EvaluationAnswer | Accepted, responses=missing, **kind)(result)
+    app.delete(one, response_model=Accepted, responses=refusals(problems.NOT_FOUND, ENDED), **kind)(cancel)
+    app.get(f"{one}/mistakes", response_model=MistakesAnswer, responses=missing, **kind)(mistakes)
+    stream = {"description": "Events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+    app.get(f"{one}/events", response_class=StreamingResponse, responses={200: stream, **missing}, **kind)(events)
     return app
 
 

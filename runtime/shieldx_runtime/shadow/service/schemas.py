@@ -1,7 +1,7 @@
 """Bodies of the API."""
 
 import uuid
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -9,6 +9,7 @@ from shieldx_contract import TENANT_ID_PATTERN
 
 MAX_SAMPLE_SIZE: Final = 1_000_000
 TenantId = Annotated[str, StringConstraints(pattern=f"^{TENANT_ID_PATTERN}$")]
+Status = Literal["queued", "running", "completed", "failed", "cancelled"]
 Share = Annotated[float, Field(ge=0, le=1)]
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -62,7 +63,7 @@ class EvaluationAnswer(BaseModel):
     """How the rule did. An undefined ratio is null."""
 
     eval_id: uuid.UUID
-    status: str
+    status: Status
     true_positives: int
     false_positives: int
     true_negatives: int
@@ -86,11 +87,29 @@ class EvaluationAnswer(BaseModel):
 
 
 class Accepted(BaseModel):
-    """An evaluation that is not at its end. `error` says why it failed."""
+    """How an evaluation stands: `judged` of `samples` so far, 0 of 0 while it waits. `error` says why it failed."""
 
     eval_id: uuid.UUID
-    status: str
+    status: Status
+    judged: int = 0
+    samples: int = 0
     error: str | None = None
+
+
+class Mistake(BaseModel):
+    """A sample that the rule and its label disagree on. `line` is its place among the tenant's samples."""
+
+    line: int
+    attack: bool
+    group: str
+    payload: str
+
+
+class MistakesAnswer(BaseModel):
+    """At most 50 of each, chosen by the seed."""
+
+    false_positives: list[Mistake]
+    false_negatives: list[Mistake]
 
 
 class RejectedLine(BaseModel):

@@ -19,6 +19,7 @@ from shieldx_runtime.shadow.parse import parse
 from shieldx_runtime.shadow.service import traffic
 from shieldx_runtime.shadow.service.pool import Pool
 from shieldx_runtime.shadow.service.schemas import EvaluateBody
+from shieldx_runtime.shadow.service.slate import Slate
 from shieldx_runtime.shadow.service.store import Kept, Store
 from shieldx_runtime.shadow.service.telling import Told
 from shieldx_runtime.shadow.service.turns import FullError, Turns
@@ -28,19 +29,33 @@ PLACES: Final = 256
 PLACES_EACH: Final = 128
 CACHE_S: Final = 15 * 60.0
 EVALUATION_TIMEOUT_S: Final = 300.0
-BEAT_S: Final = 10.0
+BEAT_S: Final = 1.0
+"""How old a number of judged samples may be, and how late a cancellation through another replica may arrive."""
+SLOW_BEAT_S: Final = 10.0
+"""For those that only wait."""
 LOST_AFTER_S: Final = 60.0
 _logger = log.get(__name__)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Asked:
     """An evaluation of this process. `done` is told when it has come to an end."""
 
     eval_id: uuid.UUID
     body: EvaluateBody
     status: str = "queued"
+    samples: int = 0
+    slate: Slate | None = None
+    cancelled: bool = False
     done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def standing(self) -> tuple[uuid.UUID, int, int]:
+        return self.eval_id, self.slate.judged if self.slate else 0, self.samples
+
+    def cancel(self) -> None:
+        self.cancelled = True
+        if self.slate is not None:
+            self.slate.stop()
 
 
 class ShadowService:
@@ -101,6 +116,29 @@ class ShadowService:
         """As it stands; None where there is none that this tenant may see. Raises: DatabaseUnavailableError."""
         return await self._store.evaluation(eval_id, tenant_id, LOST_AFTER_S)
 
+    async def cancel(self, eval_id: uuid.UUID, tenant_id: str | None) -> bool:
+        """Ends an evaluation that waits or runs, here or in another replica, which hears of it within `BEAT_S`.
+
+        False where there is none that this tenant may see, or it has come to an end.
+
+        Raises:
+            DatabaseUnavailableError: it could not be written down.
+        """
+        if not await self._store.cancel(eval_id, tenant_id):
+            return False
+        asked = self._mine.get(eval_id)
+        if asked is not None:
+            self._end_early(asked)
+        return True
+
+    def _end_early(self, asked: Asked) -> None:
+        asked.cancel()
+        if self._turns.drop(asked.body.tenant_id, asked):
+            asked.status = "cancelled"
+            self._mine.pop(asked.eval_id, None)
+            asked.done.set()
+            self._told.evaluation("cancelled", 0.0)
+
     async def _work(self) -> None:
         while True:
             asked = await self._turns.get()
@@ -125,7 +163,8 @@ class ShadowService:
 
     async def _evaluate(self, asked: Asked, began_s: float) -> str:
         body = asked.body
-        await self._store.seen(asked.eval_id, "running")
+        if not await self._store.start(asked.eval_id):
+            return "cancelled"
         try:
             with tempfile.TemporaryDirectory(prefix="shadow-") as folder:
                 path = Path(folder) / "samples.ndjson"
@@ -133,13 +172,16 @@ class ShadowService:
                 digest = _digest(body, data_digest)
                 kept = await self._store.cached(body.tenant_id, digest, CACHE_S)
                 if kept is None:
-                    found = await self._pool.judge(_task(body, path, samples), EVALUATION_TIMEOUT_S)
+                    asked.samples = min(samples, body.sample_size)
+                    found = await self._judged(asked, _task(body, path, samples), Path(folder) / "slate")
                     counts, mistakes = found.counts, _mistakes(found)
                 else:
                     counts, mistakes = Counts.from_dict(kept[0]["counts"]), kept[1]
         except (TaskError, DataError) as error:
             return await self._fail(asked, str(error))
         except CancelledError:
+            if asked.cancelled:  # the row says so already
+                return "cancelled"
             return await self._fail(asked, f"it took longer than {EVALUATION_TIMEOUT_S:g} s: draw fewer samples")
         result = judge(counts, Gates.from_dict(body.gates.model_dump(exclude_none=True)), body.prevalence)
         answer = {
@@ -151,9 +193,25 @@ class ShadowService:
             "cached": kept is not None,
             "ms": round((time.monotonic() - began_s) * 1000),
         }
-        await self._store.finish(asked.eval_id, "completed", digest=digest, answer=answer, mistakes=mistakes)
+        if asked.cancelled:
+            return "cancelled"
+        judged = counts.matrix.total
+        await self._store.finish(
+            asked.eval_id, "completed", digest=digest, answer=answer, mistakes=mistakes, judged=judged
+        )
         self._told.f1(body.rule_id, result.measured.f1.value)
         return "completed"
+
+    async def _judged(self, asked: Asked, task: dict[str, Any], path: Path) -> Evaluation:
+        """Raises: as `Pool.judge`."""
+        asked.slate = Slate(path)
+        try:
+            if asked.cancelled:
+                raise CancelledError("cancelled before it began")
+            return await self._pool.judge(task, path, EVALUATION_TIMEOUT_S)
+        finally:
+            slate, asked.slate = asked.slate, None
+            slate.close()
 
     async def _fail(self, asked: Asked, error: str) -> str:
         try:
@@ -163,14 +221,23 @@ class ShadowService:
         return "failed"
 
     async def _beat(self) -> None:
-        """Tells the database which evaluations somebody still works on."""
+        """Tells the database which evaluations somebody still works on, and hears which were cancelled elsewhere."""
+        slow_s = time.monotonic()
         while True:
             await asyncio.sleep(BEAT_S)
-            for asked in list(self._mine.values()):
-                try:
-                    await self._store.seen(asked.eval_id, asked.status)
-                except DatabaseUnavailableError:
-                    break  # the pool's keeper says what is wrong with the database
+            slow = time.monotonic() - slow_s >= SLOW_BEAT_S
+            if slow:
+                slow_s = time.monotonic()
+            mine = [asked for asked in self._mine.values() if slow or asked.status == "running"]
+            if not mine:
+                continue
+            try:
+                alive = await self._store.beat([asked.standing() for asked in mine])
+            except DatabaseUnavailableError:
+                continue  # the pool's keeper says what is wrong with the database
+            for asked in mine:
+                if asked.eval_id not in alive and asked.eval_id in self._mine:
+                    self._end_early(asked)
 
 
 def _compile(body: EvaluateBody) -> None:

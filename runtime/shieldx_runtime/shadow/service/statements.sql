@@ -9,14 +9,24 @@ ORDER BY id LIMIT $4;
 -- name: insert_evaluation
 INSERT INTO shadow.evaluations (eval_id, tenant_id, question, status) VALUES ($1, $2, $3, 'queued');
 
--- name: seen
-UPDATE shadow.evaluations SET status = $2, seen_at = now()
-WHERE eval_id = $1 AND status IN ('queued', 'running') RETURNING eval_id;
+-- name: start
+UPDATE shadow.evaluations SET status = 'running', seen_at = now()
+WHERE eval_id = $1 AND status = 'queued' RETURNING eval_id;
+
+-- name: beat
+UPDATE shadow.evaluations e SET seen_at = now(), judged = m.judged, samples = m.samples
+FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS m (eval_id, judged, samples)
+WHERE e.eval_id = m.eval_id AND e.status IN ('queued', 'running') RETURNING e.eval_id;
 
 -- name: finish
 UPDATE shadow.evaluations
-SET status = $2, finished_at = now(), seen_at = now(), digest = $3, answer = $4, mistakes = $5, error = $6
+SET status = $2, finished_at = now(), seen_at = now(), digest = $3, answer = $4, mistakes = $5, error = $6,
+    judged = coalesce($7, judged), samples = coalesce($7, samples)
 WHERE eval_id = $1 AND status IN ('queued', 'running');
+
+-- name: cancel
+UPDATE shadow.evaluations SET status = 'cancelled', finished_at = now(), seen_at = now()
+WHERE eval_id = $1 AND ($2::text IS NULL OR tenant_id = $2) AND status IN ('queued', 'running') RETURNING eval_id;
 
 -- name: cached
 SELECT answer, mistakes FROM shadow.evaluations
@@ -24,7 +34,8 @@ WHERE tenant_id = $1 AND digest = $2 AND status = 'completed' AND finished_at >=
 ORDER BY finished_at DESC LIMIT 1;
 
 -- name: evaluation
-SELECT eval_id, tenant_id, status, answer, mistakes, error, seen_at < now() - make_interval(secs => $3) AS lost
+SELECT eval_id, tenant_id, status, answer, mistakes, error, judged, samples,
+    seen_at < now() - make_interval(secs => $3) AS lost
 FROM shadow.evaluations WHERE eval_id = $1 AND ($2::text IS NULL OR tenant_id = $2);
 
 -- name: forget_samples

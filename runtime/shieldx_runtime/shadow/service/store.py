@@ -22,7 +22,7 @@ def migrations() -> tuple[Migration, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An evaluation as it stands. `lost`: nobody has worked on it for a while."""
+    """An evaluation as it stands: `judged` of `samples`. `lost`: nobody has worked on it for a while."""
 
     eval_id: uuid.UUID
     tenant_id: str
@@ -30,6 +30,8 @@ class Kept:
     answer: dict[str, Any] | None
     mistakes: dict[str, Any] | None
     error: str | None
+    judged: int
+    samples: int
     lost: bool
 
 
@@ -56,11 +58,20 @@ class Store:
     async def insert_evaluation(self, eval_id: uuid.UUID, tenant_id: str, question: dict[str, Any]) -> None:
         await self._database.fetch(_SQL["insert_evaluation"], eval_id, tenant_id, _json(question))
 
-    async def seen(self, eval_id: uuid.UUID, status: str) -> bool:
-        """False where it has come to an end."""
-        return await self._database.fetch_one(_SQL["seen"], eval_id, status) is not None
+    async def start(self, eval_id: uuid.UUID) -> bool:
+        """From queued to running. False where it has come to an end meanwhile: somebody cancelled it."""
+        return await self._database.fetch_one(_SQL["start"], eval_id) is not None
 
-    async def finish(
+    async def beat(self, working: Sequence[tuple[uuid.UUID, int, int]]) -> set[uuid.UUID]:
+        """Tells that somebody works on these, with the numbers judged and wanted; those that have not ended."""
+        columns = [list(column) for column in zip(*working, strict=True)]
+        return {row["eval_id"] for row in await self._database.fetch(_SQL["beat"], *columns)}
+
+    async def cancel(self, eval_id: uuid.UUID, tenant_id: str | None) -> bool:
+        """False where there is none that this tenant may see, or it has come to an end."""
+        return await self._database.fetch_one(_SQL["cancel"], eval_id, tenant_id) is not None
+
+    async def finish(  # noqa: PLR0913 - the columns of a row
         self,
         eval_id: uuid.UUID,
         status: str,
@@ -69,8 +80,10 @@ class Store:
         answer: dict[str, Any] | None = None,
         mistakes: dict[str, Any] | None = None,
         error: str | None = None,
+        judged: int | None = None,
     ) -> None:
-        await self._database.fetch(_SQL["finish"], eval_id, status, digest, _json(answer), _json(mistakes), error)
+        told = (_json(answer), _json(mistakes), error, judged)
+        await self._database.fetch(_SQL["finish"], eval_id, status, digest, *told)
 
     async def cached(self, tenant_id: str, digest: bytes, age_s: float) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """Answer and mistakes of the same question about the same samples, at most `age_s` old."""
@@ -83,7 +96,8 @@ class Store:
         if row is None:
             return None
         answer, mistakes = (None if row[name] is None else json.loads(row[name]) for name in ("answer", "mistakes"))
-        return Kept(row["eval_id"], row["tenant_id"], row["status"], answer, mistakes, row["error"], row["lost"])
+        plain = {name: row[name] for name in ("eval_id", "tenant_id", "status", "error", "judged", "samples", "lost")}
+        return Kept(answer=answer, mistakes=mistakes, **plain)
 
     async def forget(self, samples_age_s: float, evaluations_age_s: float, most: int) -> int:
         """Deletes at most `most` of each that are older; how many went."""

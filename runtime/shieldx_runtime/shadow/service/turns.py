@@ -36,6 +36,17 @@ class Turns(Generic[T]):
         self._size += 1
         self._arrived.set()
 
+    def drop(self, tenant_id: str, item: T) -> bool:
+        """Takes one out that waits; False where it waits no more."""
+        own = self._waiting.get(tenant_id)
+        if own is None or item not in own:
+            return False
+        own.remove(item)
+        self._size -= 1
+        if not own:
+            del self._waiting[tenant_id]
+        return True
+
     async def get(self) -> T:
         """Waits for the next; its tenant then goes behind all others."""
         while not self._size:
