@@ -10,7 +10,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-_MASK: Final = 2**64 - 1
+MASK: Final = 2**64 - 1
+SEED_STEP: Final = 0x9E3779B97F4A7C15
+LINE_STEP: Final = 0xD1B54A32D192ED03
+FIRST: Final = 0xBF58476D1CE4E5B9
+SECOND: Final = 0x94D049BB133111EB
 SHARD_LINES: Final = 256
 """Neighbours go to the same shard, so that the others can skip them in one step."""
 
@@ -20,9 +24,9 @@ def ticket(seed: int, line: int) -> int:
 
     G. L. Steele, D. Lea, C. H. Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
     """
-    mixed = (seed * 0x9E3779B97F4A7C15 + line * 0xD1B54A32D192ED03 + 0x9E3779B97F4A7C15) & _MASK
-    mixed = ((mixed ^ mixed >> 30) * 0xBF58476D1CE4E5B9) & _MASK
-    mixed = ((mixed ^ mixed >> 27) * 0x94D049BB133111EB) & _MASK
+    mixed = (seed * SEED_STEP + line * LINE_STEP + SEED_STEP) & MASK
+    mixed = ((mixed ^ mixed >> 30) * FIRST) & MASK
+    mixed = ((mixed ^ mixed >> 27) * SECOND) & MASK
     return mixed ^ mixed >> 31
 
 

@@ -2,17 +2,32 @@
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import nsmallest
+from itertools import compress
+from operator import ne, not_
 from typing import Any, Final
 
 from shieldx_runtime.shadow.draw import shard_of, ticket, trains
 from shieldx_runtime.shadow.parse import parse
-from shieldx_runtime.shadow.records import Chunk, Record, lines_of, records
+from shieldx_runtime.shadow.records import Chunk, Piece, Record, lines_of, pieces_of, records
 from shieldx_runtime.shadow.rules import Anomaly, Rule
-from shieldx_runtime.shadow.samples import TOO_LONG, Batch, Sample, SampleError, read, read_plain, sample
+from shieldx_runtime.shadow.samples import (
+    TOO_LONG,
+    Batch,
+    Plain,
+    Sample,
+    SampleError,
+    group_of,
+    labels_of,
+    names_of,
+    read,
+    read_lines,
+    sample,
+)
 from shieldx_runtime.shadow.surprise import Bigrams, Surprise
+from shieldx_runtime.shadow.vectors import tickets
 from shieldx_verdict import Counts, Matrix, Pairs
 from shieldx_verdict.counts import SCORE_BINS, bounded
 
@@ -22,7 +37,6 @@ MAX_SHOWN_CHARS: Final = 500
 SCORE_STEP: Final = 0.25
 """Width of a bin of scores, in bits a byte; the last bin holds all above."""
 _EDGES: Final = [place * SCORE_STEP for place in range(SCORE_BINS)]
-_STRATA_BATCH: Final = 1000
 ERRORS: Final = "errors"
 ATTACKS: Final = "attacks"
 BENIGN: Final = "benign"
@@ -94,19 +108,19 @@ class Judge:
     def strata(self, chunk: Chunk) -> dict[str, list[int]]:
         """The tickets of a chunk's records by stratum."""
         found: dict[str, list[int]] = {}
-        seed = self._question.seed
-        if not chunk.in_lines or self.with_client or self.learns:
-            self._add_strata(records(chunk), found)
+        if self._reads_lines(chunk):
+            self._add_strata([(line, TOO_LONG) for line in chunk.too_long], found)
+            for piece in pieces_of(chunk, 0, 1):
+                plain = read_lines(piece.data, len(piece.lines))
+                attacks = None if plain is None else labels_of(plain)
+                if attacks is None:
+                    self._add_strata(lines_of(piece), found)
+                    continue
+                drawn = tickets(self._question.seed, piece.lines)
+                for stratum, chosen in ((ATTACKS, attacks), (BENIGN, map(not_, attacks))):
+                    found.setdefault(stratum, []).extend(compress(drawn, chosen))
             return found
-        self._add_strata([(line, TOO_LONG) for line in chunk.too_long], found)
-        for rows in _cut(list(lines_of(chunk)), _STRATA_BATCH):
-            lines, texts = zip(*rows, strict=True)
-            batch = read_plain(lines, texts)
-            if batch is None:
-                self._add_strata(rows, found)
-                continue
-            for line, attack in zip(lines, batch.attacks, strict=True):
-                found.setdefault(ATTACKS if attack else BENIGN, []).append(ticket(seed, line))
+        self._add_strata(records(chunk), found)
         return found
 
     def _add_strata(self, rows: Iterable[Record], found: dict[str, list[int]]) -> None:
@@ -129,35 +143,49 @@ class Judge:
     def judge(self, chunk: Chunk) -> Part:
         """The counts of this shard's records in a chunk."""
         tally = _Tally(with_live=self._live is not None)
-        if chunk.in_lines and not (self.has_state or self.with_client or self.learns):
-            self._judge_lines(chunk, tally)
+        if self._reads_lines(chunk):
+            self._judge_records([(line, TOO_LONG) for line in chunk.too_long], tally)
+            for piece in pieces_of(chunk, self._question.shard, self._question.shards):
+                if not self._judge_plain(piece, tally):
+                    self._judge_records(lines_of(piece), tally)
         else:
             self._judge_records(records(chunk), tally)
         return tally.part(self._question.seed)
 
-    def _judge_lines(self, chunk: Chunk, tally: "_Tally") -> None:
-        """A third of the cost a sample: as long as nothing unusual stands in a batch, its records are never objects."""
-        question = self._question
-        self._judge_records([(line, TOO_LONG) for line in chunk.too_long], tally)
-        found = list(lines_of(chunk))
-        if question.shards > 1:
-            found = [entry for entry in found if shard_of(entry[0], question.shards) == question.shard]
-        for rows in _cut(found, question.batch_size):
-            lines, texts = zip(*rows, strict=True)
-            batch = read_plain(lines, texts)
-            if batch is None:
-                self._judge_records(rows, tally)
-            else:
-                self._decide(self._drawn(batch), tally, counted=True)
+    def _reads_lines(self, chunk: Chunk) -> bool:
+        """Whether the chunk's records may go the quick way: they are read all at once, and never told apart."""
+        return chunk.in_lines and not (self.has_state or self.with_client or self.learns)
 
-    def _drawn(self, batch: Batch) -> Batch:
-        """Those samples of a batch that were drawn."""
-        thresholds, seed = self._question.thresholds, self._question.seed
-        if thresholds is None:
-            return batch
+    def _judge_plain(self, piece: Piece, tally: "_Tally") -> bool:
+        """Judges a piece without a look at its single records; False where one of them is unusual or wrong."""
+        plain = read_lines(piece.data, len(piece.lines))
+        attacks = None if plain is None else labels_of(plain)
+        if plain is None or attacks is None:
+            return False
+        lines = piece.lines
+        if self._question.thresholds is not None:
+            drawn = self._drawn(lines, attacks)
+            plain, lines = [plain[place] for place in drawn], [lines[place] for place in drawn]
+            attacks = [attacks[place] for place in drawn]
+        payloads = [record.payload for record in plain]
+        votes = self._votes(self._rule, payloads)
+        live = None if self._live is None else self._votes(self._live, payloads)
+        tally.count_plain(lines, plain, attacks, votes, live)
+        return True
+
+    def _votes(self, rule: Rule, payloads: list[str]) -> list[bool]:
+        size = self._question.batch_size
+        votes: list[bool] = []
+        for start in range(0, len(payloads), size):
+            votes += rule.decide(Batch((), payloads[start : start + size], [], []))
+        return votes
+
+    def _drawn(self, lines: Sequence[int], attacks: Sequence[bool]) -> list[int]:
+        """The places of those that were drawn."""
+        thresholds, seed = self._question.thresholds or {}, self._question.seed
         most = {True: thresholds.get(ATTACKS, -1), False: thresholds.get(BENIGN, -1)}
-        kept = zip(batch.lines, batch.attacks, strict=True)
-        return batch.only([place for place, (line, attack) in enumerate(kept) if ticket(seed, line) <= most[attack]])
+        kept = enumerate(zip(tickets(seed, lines), attacks, strict=True))
+        return [place for place, (number, attack) in kept if number <= most[attack]]
 
     def _judge_records(self, found: Iterable[Record], tally: "_Tally") -> None:
         batch: list[tuple[int, Sample]] = []
@@ -214,11 +242,6 @@ class Judge:
                 tally.scores[bisect_right(_EDGES, self._rule.score(payload)) - 1, attack] += 1
 
 
-def _cut(rows: list[tuple[int, bytes]], size: int) -> Iterator[list[tuple[int, bytes]]]:
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]
-
-
 def _stratum(seen: Sample) -> str:
     return ATTACKS if seen.attack else BENIGN
 
@@ -240,6 +263,23 @@ class _Tally:
         for place, (attack, vote) in enumerate(zip(attacks, votes, strict=True)):
             if attack is not vote:
                 self._mistakes.append((batch.lines[place], attack, batch.groups[place], batch.payloads[place]))
+        if live is not None:
+            self._live.update(zip(attacks, votes, live, strict=True))
+
+    def count_plain(
+        self,
+        lines: Sequence[int],
+        plain: Sequence[Plain],
+        attacks: list[bool],
+        votes: list[bool],
+        live: list[bool] | None,
+    ) -> None:
+        """As `count`; a group is named once for all that are alike, and for each mistake."""
+        names = names_of(plain, attacks)
+        for (attack, vote, name), number in Counter(zip(attacks, votes, names, strict=True)).items():
+            self._seen[attack, vote, group_of(name)] += number
+        for place in compress(range(len(votes)), map(ne, attacks, votes)):
+            self._mistakes.append((lines[place], attacks[place], group_of(names[place]), plain[place].payload))
         if live is not None:
             self._live.update(zip(attacks, votes, live, strict=True))
 
@@ -288,12 +328,16 @@ class _Tally:
     def _kept(self, seed: int) -> Mistakes:
         kept: Mistakes = {}
         for kind, attack in (("false_positives", False), ("false_negatives", True)):
-            of_kind = ((ticket(seed, entry[0]), entry[0], entry) for entry in self._mistakes if entry[1] is attack)
-            kept[kind] = [
-                (number, Mistake(line, entry[1], entry[2], entry[3][:MAX_SHOWN_CHARS]))
-                for number, line, entry in nsmallest(MAX_MISTAKES, of_kind, key=lambda entry: entry[:2])
-            ]
+            of_kind = [entry for entry in self._mistakes if entry[1] is attack]
+            drawn = tickets(seed, [line for line, _, _, _ in of_kind])
+            first = sorted(zip(drawn, range(len(drawn)), strict=True))[:MAX_MISTAKES]
+            kept[kind] = [(number, _shown(of_kind[place])) for number, place in first]
         return kept
+
+
+def _shown(entry: tuple[int, bool, str, str]) -> Mistake:
+    line, attack, group, payload = entry
+    return Mistake(line, attack, group, payload[:MAX_SHOWN_CHARS])
 
 
 def _matrix(summed: Mapping[tuple[bool, bool], int]) -> Matrix:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from shieldx_runtime.shadow.draw import shard_of
 from shieldx_runtime.shadow.errors import DataError
 from shieldx_runtime.shadow.samples import MAX_PAYLOAD_BYTES, NOT_UTF8, TOO_LONG, UNREADABLE
 
@@ -125,17 +126,38 @@ def records(chunk: Chunk) -> Iterator[Record]:
     if not isinstance(chunk.data, bytes):
         yield from enumerate(chunk.data, chunk.line)
     elif chunk.fields is None:
-        yield from lines_of(chunk)
+        for piece in pieces_of(chunk, 0, 1):
+            yield from lines_of(piece)
     else:
         yield from _csv(chunk.data, chunk.line, chunk.fields)
 
 
-def lines_of(chunk: Chunk) -> Iterator[tuple[int, bytes]]:
-    """The lines of a chunk of NDJSON that are not empty."""
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Whole lines of NDJSON, with or without the last one's end, and the number of each."""
+
+    lines: Sequence[int]
+    data: bytes
+
+
+def pieces_of(chunk: Chunk, shard: int, shards: int) -> Iterator[Piece]:
+    """The lines of a chunk of NDJSON that are a shard's."""
     data = chunk.data
-    if not isinstance(data, bytes) or data.isspace():  # a file of empty lines must cost next to nothing
+    if not isinstance(data, bytes) or not data or data.isspace():  # empty lines must cost next to nothing
         return
-    for number, text in enumerate(data.split(b"\n"), chunk.line):
+    if shards == 1:
+        yield Piece(range(chunk.line, chunk.line + data.count(b"\n") + (not data.endswith(b"\n"))), data)
+        return
+    found = [entry for entry in enumerate(data.split(b"\n"), chunk.line) if shard_of(entry[0], shards) == shard]
+    if found:
+        lines, texts = zip(*found, strict=True)
+        yield Piece(lines, b"\n".join(texts))
+
+
+def lines_of(piece: Piece) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not empty."""
+    # after the last line's end there is nothing, not a line
+    for number, text in zip(piece.lines, piece.data.split(b"\n"), strict=False):
         if text and not text.isspace():
             yield number, text
 

@@ -79,15 +79,6 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
     def __len__(self) -> int:
         return len(self.payloads)
 
-    def only(self, places: Sequence[int]) -> "Batch":
-        """Those at `places`, of a batch without clients and times."""
-        return Batch(
-            [self.lines[place] for place in places],
-            [self.payloads[place] for place in places],
-            [self.attacks[place] for place in places],
-            [self.groups[place] for place in places],
-        )
-
     @classmethod
     def of(cls, rows: Sequence[tuple[int, Sample]]) -> "Batch":
         samples = [seen for _, seen in rows]
@@ -101,7 +92,7 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
         )
 
 
-class _Plain(msgspec.Struct, gc=False):
+class Plain(msgspec.Struct, gc=False):
     """The fields of nearly every record, as a decoder fills them without a dictionary."""
 
     payload: str
@@ -114,7 +105,8 @@ class _Plain(msgspec.Struct, gc=False):
     timestamp: Any = None
 
 
-_decode_plain: Final = msgspec.json.Decoder(_Plain).decode
+_decode_plain: Final = msgspec.json.Decoder(Plain).decode
+_decode_lines: Final = msgspec.json.Decoder(Plain).decode_lines
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -148,27 +140,44 @@ def read(line: bytes, *, with_client: bool, with_time: bool) -> Sample | str:
     return _read_unusual(line, with_client=with_client, with_time=with_time)
 
 
-def read_plain(lines: Sequence[int], texts: Sequence[bytes]) -> "Batch | None":
-    """What `read` gives for all `texts`, column by column; None where one of them is unusual or wrong.
+def read_lines(data: bytes, lines: int) -> "list[Plain] | None":
+    """The records of so many lines of NDJSON; None where one of them is unusual or wrong: then `read` tells which.
 
-    For rules that need neither client nor time.
+    One call for all of them costs a third of one for each.
     """
+    if len(data) > _SURELY_SHORT_CHARS:
+        return None
+    # objects that end where a line does and begin where one does: an object never has its line's end inside of it
+    ends = data.count(b"}\n{")
+    if ends != lines - 1 and ends + data.count(b"}\r\n{") != lines - 1:
+        return None
     try:
-        for text in texts:
-            if not text.isascii():
-                text.decode()
-        plain = [_decode_plain(text) for text in texts]
-        attacks = [_KNOWN[record.label] for record in plain]
-    except (msgspec.DecodeError, UnicodeError, RecursionError, KeyError):
+        if not data.isascii():
+            data.decode()
+        found = _decode_lines(data)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
-    payloads = [record.payload for record in plain]
-    if max(map(len, payloads), default=0) > _SURELY_SHORT_CHARS:
+    return found if len(found) == lines else None
+
+
+def labels_of(plain: "Sequence[Plain]") -> list[bool] | None:
+    """Whether each is an attack; None where a label is an unusual one."""
+    try:
+        return [_KNOWN[record.label] for record in plain]
+    except KeyError:
         return None
-    groups = [
-        (record.attack_type if attack else record.group or record.path or record.label_source) or UNNAMED
+
+
+def names_of(plain: "Sequence[Plain]", attacks: Sequence[bool]) -> list[str | None]:
+    """What each is grouped by, before `group_of`."""
+    return [
+        record.attack_type if attack else record.group or record.path or record.label_source
         for record, attack in zip(plain, attacks, strict=True)
     ]
-    return Batch(lines, payloads, attacks, [group[:MAX_NAME_CHARS] for group in groups])
+
+
+def group_of(name: str | None) -> str:
+    return name[:MAX_NAME_CHARS] if name else UNNAMED
 
 
 def _read_unusual(line: bytes, *, with_client: bool, with_time: bool) -> Sample | str:

@@ -130,12 +130,12 @@ def test_events_count_the_samples_that_were_judged(shadow: Api, large: str) -> N
 
 def test_a_request_lasts_as_long_as_the_setting_says_and_its_question_goes_on(stack: Stack, large: str) -> None:
     with ExitStack() as exits:
-        quick = start(stack, exits, "quick", **{ENV_REQUEST_TIMEOUT_S: "3"})
-        before = [ask(quick, large, seed=100 + seed, **SLOW) for seed in range(8)]
+        quick = start(stack, exits, "quick", **{ENV_REQUEST_TIMEOUT_S: "5"})
+        before = [ask(quick, large, seed=100 + seed, **SLOW) for seed in range(14)]
         began_s = time.monotonic()
         answer = quick.http.post("/shadow/evaluate", json=question(large, seed=5))
         assert answer.status_code == 202, answer.text
-        assert 2.6 < time.monotonic() - began_s < 3.1, "0.9 of the time, and its refusal at all of it"
+        assert 3.9 < time.monotonic() - began_s < 5.5
         for eval_id in before:
             quick.http.delete(f"/shadow/evaluations/{eval_id}")
         assert wait_for(quick, answer.json()["eval_id"], "completed")["false_positives"] >= 0

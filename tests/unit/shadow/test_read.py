@@ -76,16 +76,57 @@ def test_no_bytes_break_it(line: bytes) -> None:
     assert quick == long
 
 
-@settings(max_examples=200, deadline=None)
-@given(rows=some.lists(_ANY | _LIKELY, min_size=1, max_size=4), ascii_only=some.booleans())
-def test_the_way_by_columns_is_the_way_by_lines(rows: list[dict[str, Any]], *, ascii_only: bool) -> None:
-    texts = [json.dumps(row, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass") for row in rows]
-    lines = list(range(1, len(rows) + 1))
-    batch = samples.read_plain(lines, texts)
-    found = [samples.read(text, with_client=False, with_time=False) for text in texts]
-    if batch is not None:
-        assert [samples.Sample(*row) for row in zip(batch.payloads, batch.attacks, batch.groups, strict=True)] == found
+_ENDS = some.sampled_from([b"\n", b"\n", b"\n", b"\r\n", b"\n\n", b" ", b"", b",\n", b"\n{", b"}\n"])
 
 
-def test_a_usual_line_goes_by_columns() -> None:
-    assert samples.read_plain([1], [b'{"payload":"a","label":"attack","attack_type":"sqli"}']) is not None
+def by_lines(data: bytes) -> list[samples.Sample | str]:
+    found = [text for text in data.split(b"\n") if text and not text.isspace()]
+    return [samples.read(text, with_client=False, with_time=False) for text in found]
+
+
+def at_once(data: bytes, lines: int) -> list[samples.Sample] | None:
+    plain = samples.read_lines(data, lines)
+    attacks = None if plain is None else samples.labels_of(plain)
+    if plain is None or attacks is None:
+        return None
+    groups = map(samples.group_of, samples.names_of(plain, attacks))
+    payloads = [record.payload for record in plain]
+    return [samples.Sample(*row) for row in zip(payloads, attacks, groups, strict=True)]
+
+
+@settings(max_examples=600, deadline=None)
+@given(rows=some.lists(some.tuples(_ANY | _LIKELY, _ENDS), min_size=1, max_size=4), ascii_only=some.booleans())
+def test_many_lines_at_once_give_what_each_gives_alone(
+    rows: list[tuple[dict[str, Any], bytes]], *, ascii_only: bool
+) -> None:
+    texts = [json.dumps(row, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass") + end for row, end in rows]
+    data = b"".join(texts)
+    lines = data.count(b"\n") + (not data.endswith(b"\n"))
+    found = at_once(data, lines)
+    assert found is None or found == by_lines(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "lines"),
+    [
+        (b'{"payload":"a","label":1}{"payload":"b","label":0}\n', 1),
+        (b'{"payload":"a",\n"label":1}{"payload":"b","label":0}', 2),
+        (b'{"payload":"a","label":1,"x":{"y":1}\n}{"payload":"b","label":0}', 2),
+        (b'{"payload":"a","label":1}\n\n{"payload":"b","label":0}{"payload":"b","label":0}', 3),
+        (b'{"payload":"a","label":1,"x":[' + b"[" * 5000 + b"]" * 5000 + b"]}\n", 1),
+        (b'{"payload":"a","label":1,"x":"\xff"}\n', 1),
+        (b'{"payload":"a","label":1,"x":NaN}\n', 1),
+        (b'\xef\xbb\xbf{"payload":"a","label":1}\n', 1),
+        (b'{"payload":"' + b"a" * 5_000_000 + b'","label":1}\n', 1),
+        (b'{"payload":"a","label":7}\n', 1),
+    ],
+)
+def test_what_is_unusual_is_left_to_the_way_of_one_line(data: bytes, lines: int) -> None:
+    assert at_once(data, lines) is None
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_usual_lines_are_read_at_once(end: bytes) -> None:
+    data = b'{"payload":"a","label":"attack","attack_type":"sqli","other":{"x":[1]}}' + end
+    assert at_once(data * 3, 3) == by_lines(data * 3)
+    assert at_once((data * 3).removesuffix(end), 3) == by_lines(data * 3)

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from shieldx_runtime.shadow import vectors
+from shieldx_runtime.shadow.draw import ticket
 from shieldx_runtime.shadow.rules import Regex
 from shieldx_runtime.shadow.samples import Batch
 
@@ -65,3 +66,10 @@ def test_a_miss_of_other_matchers_is_none_here() -> None:
     rule = Regex(r"a\s*;")
     assert asked(rule, [text]) == [True]
     assert asked(rule, [text] * 1000) == [True] * 1000
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=some.integers(0, 2**53 - 1), first=some.integers(1, 2**40), step=some.integers(1, 1000))
+def test_tickets_are_the_same_one_by_one_and_together(seed: int, first: int, step: int) -> None:
+    lines = range(first, first + vectors.WORTH_IT * step, step)
+    assert vectors.tickets(seed, lines) == [ticket(seed, line) for line in lines]

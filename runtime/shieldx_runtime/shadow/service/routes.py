@@ -34,8 +34,6 @@ from shieldx_runtime.shadow.service.traffic import MAX_REJECTED
 from shieldx_runtime.shadow.service.turns import FullError
 
 SAMPLES_PATH: Final = "/shadow/samples"
-ANSWER_WITHIN_SHARE: Final = 0.9
-"""Of the time of a request: a question that is not answered by then goes on without the one who asked."""
 _POLL_S: Final = 0.5
 NDJSON: Final = "application/x-ndjson"
 WRONG_RULE: Final = Kind("wrong-rule", 422, "The rule cannot be evaluated")
@@ -223,11 +221,16 @@ def _answer(body: BaseModel, *, status: int = 200, headers: dict[str, str] | Non
     return Response(body.model_dump_json(), status_code=status, media_type="application/json", headers=headers)
 
 
+def answer_within_s(request_timeout_s: float) -> float:
+    """When a question goes on without the one who asked: a second or a tenth is left to tell where its result is."""
+    return max(request_timeout_s / 2, min(0.9 * request_timeout_s, request_timeout_s - 1))
+
+
 def build_api(service: ShadowService | None, *, request_timeout_s: float = 30.0) -> FastAPI:
     """The API. Without a service it can only be described, not called."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.state.service = service
-    app.state.answer_within_s = ANSWER_WITHIN_SHARE * request_timeout_s
+    app.state.answer_within_s = answer_within_s(request_timeout_s)
     app.exception_handler(ProblemError)(_answer_problem)
     app.exception_handler(RequestValidationError)(_answer_validation)
     app.exception_handler(HTTPException)(_answer_http)
