@@ -7,12 +7,12 @@ from fastapi import FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from starlette.responses import Response
 
+from shieldx_runtime.core.openapi import refusals
 from shieldx_runtime.core.problems import invalid_field
 from shieldx_runtime.credits import problems
 from shieldx_runtime.credits.alert_parts import AlertParts
 from shieldx_runtime.credits.alerts import MAX_THRESHOLDS, MAX_URL, BadWebhookError, Rule, check_url, secret_of
 from shieldx_runtime.credits.http import Purchaser, Reader, TenantPath, answer, service_of
-from shieldx_runtime.credits.openapi import refusals
 from shieldx_runtime.credits.schemas import Amount, Body
 
 _EXAMPLE: Final[dict[str, Any]] = {

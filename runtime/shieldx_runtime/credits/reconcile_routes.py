@@ -5,9 +5,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from shieldx_runtime.core import log
+from shieldx_runtime.core.openapi import refusals
 from shieldx_runtime.credits import problems
 from shieldx_runtime.credits.http import ADMINISTRATOR, TenantPath, answer, service_of
-from shieldx_runtime.credits.openapi import refusals
 from shieldx_runtime.credits.reconcile import Reconciler
 
 _logger = log.get(__name__)
