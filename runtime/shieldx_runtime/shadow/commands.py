@@ -78,17 +78,26 @@ def evaluate(  # noqa: PLR0913 - the options of a command
 
 def report(
     result: Annotated[Path, typer.Argument(help="What `shadow evaluate --output` wrote.")],
-    output: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
+    output: Annotated[Path, typer.Option(help="A page, or a picture where the name ends in .png.")] = Path(
+        "report.html"
+    ),
 ) -> None:
-    """Write an evaluation as a page of HTML: matrix, intervals, missed attacks, threshold curve, mistakes."""
-    from shieldx_runtime.shadow.report import render  # noqa: PLC0415 - a command's own
+    """Write an evaluation as a page of HTML or as a PNG: matrix, intervals, missed attacks, threshold curve."""
+    from shieldx_runtime.shadow import plots  # noqa: PLC0415 - a command's own
+    from shieldx_runtime.shadow.report import render  # noqa: PLC0415 - as above
 
     try:
-        page = render(json.loads(result.read_text(encoding="utf-8")))
+        answer = json.loads(result.read_text(encoding="utf-8"))
+        page = render(answer)
+        if output.suffix.lower() == ".png":
+            plots.write(answer, output)
+        else:
+            output.write_text(page, encoding="utf-8")
+    except plots.LackingError as error:
+        raise _end(str(error), _EXIT_FAILED) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         told = f"{type(error).__name__}: {error}"
         raise _end(f"{result} is no answer of `shadow evaluate --output`: {told}", _EXIT_FAILED) from error
-    output.write_text(page, encoding="utf-8")
     sys.stdout.write(f"{output}\n")
 
 

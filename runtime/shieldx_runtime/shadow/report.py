@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from shieldx_runtime.shadow import figures
 
-_RATIOS: Final = (
+RATIOS: Final = (
     ("precision", "Precision"),
     ("recall", "Recall"),
     ("f1", "F1"),
@@ -42,7 +42,7 @@ def render(document: Mapping[str, Any]) -> str:
         _matrix(result["matrix"]),
         _errors(result),
         "<h2>How sure it is (95% intervals)</h2>",
-        figures.intervals([(label, result[name]) for name, label in _RATIOS if (result.get(name) or {}).get("value")]),
+        figures.intervals([(label, result[name]) for name, label in RATIOS if (result.get(name) or {}).get("value")]),
         _section("Attack types", figures.shares(counts["attackTypes"], "found")),
         _section("Benign groups that match", figures.shares(_noisy(counts["benignGroups"]), "match")),
         _section("Thresholds", figures.threshold_curve(counts.get("scores", []))),

@@ -141,7 +141,7 @@ async def test_deleting_it_ends_its_pods_and_leaves_nothing(ready: Ground) -> No
     async def works() -> bool:
         return any(p["status"]["phase"] == "Running" for p in await ready.pods("one"))
 
-    await until(works, 30, "a pod that works")
+    await until(works, 120, "a pod that works")
     await ready.delete(ready.ref("one"))
 
     async def gone() -> bool:

@@ -2,6 +2,8 @@
 
 import json
 import re
+import struct
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ EVIL = '<script>alert("x")</script>[red]x[/red]'
 
 def asked(tmp_path: Path, rule: Any, *options: str) -> tuple[int, str, Path]:
     data, rule_file, output = tmp_path / "s.ndjson", tmp_path / "rule.json", tmp_path / "r.json"
-    rows = [{"payload": EVIL, "label": "attack", "attack_type": "<b>xss"}] * 30
+    rows = [{"payload": EVIL, "label": "attack", "attack_type": "<b>xss $x$"}] * 30
     rows += [{"payload": f"ok {n}", "label": "benign", "path": "/a"} for n in range(70)]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     rule_file.write_text(json.dumps(rule), encoding="utf-8")
@@ -74,6 +76,29 @@ def test_the_page_holds_no_markup_of_an_attacker(tmp_path: Path, rule: dict[str,
     assert figures
     for figure in figures:
         ET.fromstring(figure)  # noqa: S314 - our own page
+
+
+@pytest.mark.parametrize("kind", ["signature", "anomaly_detection"])
+def test_the_picture_is_a_png_and_the_same_for_the_same_answer(tmp_path: Path, kind: str) -> None:
+    told = {"type": kind, "threshold": 5.5} if kind == "anomaly_detection" else {"type": kind, "pattern": "a$b$"}
+    _, _, output = asked(tmp_path, told)
+    pictures = [tmp_path / "one.png", tmp_path / "two.PNG"]
+    for picture in pictures:
+        done = RUN.invoke(build(lambda: None), ["report", str(output), "--output", str(picture)])
+        assert done.exit_code == 0, done.output
+    first, second = (picture.read_bytes() for picture in pictures)
+    assert first == second
+    assert first.startswith(b"\x89PNG\r\n\x1a\n")
+    width, height = struct.unpack(">II", first[16:24])
+    assert (width, height) == (1540, 990)
+
+
+def test_a_picture_without_its_library_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, _, output = asked(tmp_path, {"type": "signature", "pattern": "a"})
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    done = RUN.invoke(build(lambda: None), ["report", str(output), "--output", str(tmp_path / "one.png")])
+    assert done.exit_code == 1
+    assert "shieldx-platform[report]" in done.output
 
 
 def test_what_is_no_answer_is_refused_by_name(tmp_path: Path) -> None:
