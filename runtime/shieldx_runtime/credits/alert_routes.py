@@ -48,7 +48,7 @@ _RULE_EXAMPLE: Final[dict[str, Any]] = {
     "pending": 0,
     "last_crossed_at": "2030-01-31T12:00:00Z",
     "last_delivered_at": "2030-01-31T12:00:01Z",
-    "last_problem": None,
+    "last_problem": "the webhook answered 503",
 }
 
 
