@@ -6,6 +6,7 @@ the outcome.
 """
 
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,12 +15,14 @@ from typing import Any, Final
 
 from fastapi import Depends, Request
 
+from shieldx_contract import TENANT_ID_PATTERN
 from shieldx_runtime.core import statements
 from shieldx_runtime.core.auth import Principal, Scope
 from shieldx_runtime.core.database import Database
 
 GRANTED: Final = "granted"
 REFUSED: Final = "refused"
+_tenant_id_fits: Final = re.compile(TENANT_ID_PATTERN).fullmatch
 _SQL: Final = statements.load(resources.files("shieldx_runtime.credits") / "privacy.sql")
 
 
@@ -62,6 +65,9 @@ def audited(action: str, scope: Scope) -> Any:
     async def record(request: Request) -> None:
         principal: Principal = request.state.principal
         tenant_id = request.path_params.get("tenant_id")
+        if tenant_id is not None and not _tenant_id_fits(tenant_id):
+            # no tenant's: the route refuses it, and the log could not hold every text that a path can
+            return
         allowed = scope in principal.scopes and (tenant_id is None or principal.may_act_for(tenant_id))
         outcome = GRANTED if allowed else REFUSED
         log: AccessLog = request.app.state.accesses
