@@ -9,14 +9,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 70
-SOURCES = ("operator", "runtime", "contract", "verdict", "dev", "bench")
+SOURCES = ("operator", "runtime", "contract", "verdict", "client", "dev", "bench")
 
 
 def python_files(*folders: str) -> list[Path]:
     return sorted(p for folder in folders for p in (ROOT / folder).rglob("*.py") if "__pycache__" not in p.parts)
 
 
-@pytest.mark.parametrize("folder", ["operator", "runtime", "contract", "verdict"])
+@pytest.mark.parametrize("folder", ["operator", "runtime", "contract", "verdict", "client"])
 def test_a_source_folder_is_no_package(folder: str) -> None:
     """`operator/__init__.py` would hide Python's own `operator` module."""
     assert not (ROOT / folder / "__init__.py").exists()

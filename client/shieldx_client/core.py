@@ -1,0 +1,163 @@
+"""What both clients share: the calls as plain requests, their results, and when a request is sent again. No I/O."""
+
+import random
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+RETRIED: Final = frozenset({408, 409, 429, 502, 503, 504})
+"""Statuses after which the same request with the same key is right: of 409, only a request in flight."""
+_IN_FLIGHT: Final = "request-in-flight"
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Full jitter: after the n-th try a pause from 0 to `first_pause_s` * 2^(n-1), at most `longest_pause_s`.
+
+    `Retry-After` of an answer is waited for on top of it, if it is no longer than `longest_pause_s`.
+    """
+
+    tries: int = 6
+    first_pause_s: float = 0.1
+    longest_pause_s: float = 5.0
+
+    def pause_s(self, tries: int, retry_after_s: float = 0.0) -> float | None:
+        """How long to wait after so many tries; None: it is given up."""
+        if tries >= self.tries or retry_after_s > self.longest_pause_s:
+            return None
+        jitter_s = random.uniform(0, min(self.longest_pause_s, self.first_pause_s * 2 ** (tries - 1)))  # noqa: S311 - no secret
+        return retry_after_s + jitter_s
+
+
+class NoAnswerError(Exception):
+    """No answer came in all tries. Whether it took effect is found out with the same `idempotency_key`."""
+
+    def __init__(self, problem: str, idempotency_key: str | None) -> None:
+        super().__init__(f"no answer: {problem}")
+        self.idempotency_key = idempotency_key
+
+
+class ApiError(Exception):
+    """The service refused. `slug` is the last part of the problem's `type`: decide by it."""
+
+    def __init__(self, status: int, problem: Mapping[str, Any], idempotency_key: str | None) -> None:
+        super().__init__(f"{status} {problem.get('title', '')}: {problem.get('detail', '')}")
+        self.status = status
+        self.problem = dict(problem)
+        self.slug = str(problem.get("type", "")).rpartition("/")[2]
+        self.idempotency_key = idempotency_key
+
+
+class InsufficientCreditsError(ApiError):
+    """402: the call that was to be paid must not go on."""
+
+    @property
+    def available(self) -> int:
+        return int(self.problem["available"])
+
+    @property
+    def required(self) -> int:
+        return int(self.problem["required"])
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """Credits that were moved. `replayed`: by an earlier request with this key."""
+
+    transaction_id: str
+    balance: int
+    replayed: bool
+    idempotency_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    reservation_id: str
+    amount: int
+    balance: int
+    available: int
+    expires_at: datetime
+    replayed: bool
+    idempotency_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    tenant_id: str
+    balance: int
+    reserved_funds: int
+    available: int
+    total_spent: int
+    total_purchased: int
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call. `key` is that of a call that moves credits."""
+
+    method: str
+    path: str
+    body: dict[str, Any] | None = None
+    key: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    document: dict[str, Any]
+
+    @property
+    def replayed(self) -> bool:
+        return self.headers.get("idempotency-replayed") == "true"
+
+    @property
+    def retry_after_s(self) -> float:
+        text = self.headers.get("retry-after", "")
+        return float(text) if text.isdigit() else 0.0
+
+    @property
+    def may_be_retried(self) -> bool:
+        in_flight = str(self.document.get("type", "")).endswith(_IN_FLIGHT)
+        return self.status in RETRIED and (self.status != 409 or in_flight)  # noqa: PLR2004 - a conflict
+
+
+def moving(path: str, members: Mapping[str, Any], idempotency_key: str | None) -> Request:
+    """A call that moves credits, with a key of its own. Members that are None are left out."""
+    key = idempotency_key or str(uuid.uuid4())
+    body = {name: value for name, value in members.items() if value is not None}
+    return Request("POST", path, {**body, "idempotency_key": key}, key)
+
+
+def checked(request: Request, answer: Answer) -> Answer:
+    """The answer, if the service did what it was asked. Raises: ApiError."""
+    if answer.status < 300:  # noqa: PLR2004 - success
+        return answer
+    kind = InsufficientCreditsError if answer.status == 402 else ApiError  # noqa: PLR2004 - payment required
+    raise kind(answer.status, answer.document, request.key)
+
+
+def movement(request: Request, answer: Answer) -> Movement:
+    document = checked(request, answer).document
+    return Movement(document["transaction_id"], document["balance"], answer.replayed, request.key or "")
+
+
+def reservation(request: Request, answer: Answer) -> Reservation:
+    document = checked(request, answer).document
+    return Reservation(
+        reservation_id=document["reservation_id"],
+        amount=document["amount"],
+        balance=document["balance"],
+        available=document["available"],
+        expires_at=datetime.fromisoformat(document["expires_at"]),
+        replayed=answer.replayed,
+        idempotency_key=request.key or "",
+    )
+
+
+def balance(request: Request, answer: Answer) -> Balance:
+    document = checked(request, answer).document
+    return Balance(**{name: document[name] for name in Balance.__slots__})
