@@ -45,6 +45,9 @@ ENV_WEBHOOK_ALLOWED_HOSTS: Final = "SHIELDX_WEBHOOK_ALLOWED_HOSTS"
 """Host names, separated by commas, that low-balance alerts may reach by http and at private addresses."""
 ENV_RATE_LIMIT: Final = "SHIELDX_RATE_LIMIT"
 """Requests that a key may make in 10 s, in each replica, where the key has no limit of its own."""
+DEFAULT_RATE_LIMIT: Final = 500_000
+"""More than one replica answers in 10 s, so that nobody meets it who has not asked for less."""
+MAX_RATE_LIMIT: Final = 10_000_000
 ENV_DRAIN_DELAY_S: Final = "SHIELDX_DRAIN_DELAY_S"
 """How long a terminating pod goes on accepting connections, until every proxy has dropped it from its endpoints."""
 

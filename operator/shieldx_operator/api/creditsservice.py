@@ -1,7 +1,10 @@
 """CreditsService: one credits API with its database and its cache."""
 
+from typing import Literal, TypeAlias
+
 from pydantic import Field
 
+from shieldx_contract import MAX_RATE_LIMIT
 from shieldx_operator.api.apiservice import ApiServiceSpec, ApiServiceStatus, ApiSettings
 from shieldx_operator.api.base import Model
 from shieldx_operator.api.common import (
@@ -13,6 +16,8 @@ from shieldx_operator.api.common import (
     Storage,
 )
 from shieldx_operator.api.fields import CacheByteQuantity, ImageReference
+
+Webhooks: TypeAlias = Literal["Denied", "Public"]
 
 
 class ManagedDatabase(Model):
@@ -105,6 +110,12 @@ class Settings(ApiSettings):
         le=3600,
         description="Seconds that a cached balance lives: a read may be that old, a decision about credits never is.",
     )
+    rate_limit: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_RATE_LIMIT,
+        description="Requests that a key without a limit of its own may make in 10 s at each pod; beyond it is a 429.",
+    )
     termination_grace_period_seconds: int | None = Field(
         default=None,
         ge=2,
@@ -114,12 +125,23 @@ class Settings(ApiSettings):
     )
 
 
+class Alerts(Model):
+    """How tenants are told of a low balance."""
+
+    webhooks: Webhooks | None = Field(
+        default=None,
+        description="Where the pods of the API may connect to deliver alerts. Denied: nowhere, no alert is delivered. "
+        "Public: to port 443 of public addresses; private networks stay closed.",
+    )
+
+
 class CreditsServiceSpec(ApiServiceSpec):
     """What a CreditsService asks for."""
 
     database: Database = Field(description="Where the ledger is kept: exactly one of external and managed.")
     cache: Cache = Field(description="The cache that all pods share: exactly one of external and managed.")
     settings: Settings | None = Field(default=None, description="How each pod of the API behaves.")
+    alerts: Alerts | None = Field(default=None, description="How tenants are told of a low balance.")
     scheduling: Scheduling | None = Field(
         default=None, description="Where the pods of this service may run: API, migration and managed stores."
     )

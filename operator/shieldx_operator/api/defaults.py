@@ -8,10 +8,11 @@ import copy
 from collections.abc import Mapping
 from typing import Any, Final
 
+from shieldx_contract import DEFAULT_RATE_LIMIT
 from shieldx_operator.api.apiservice import Image, LogLevel, Profile
 from shieldx_operator.api.base import Model
 from shieldx_operator.api.common import DeletionPolicy, NetworkPeer, Scheduling
-from shieldx_operator.api.creditsservice import CreditsServiceSpec
+from shieldx_operator.api.creditsservice import CreditsServiceSpec, Webhooks
 from shieldx_operator.api.tenant import Scope, TenantSpec
 
 Json = dict[str, Any]
@@ -62,8 +63,10 @@ PRODUCTION: Final[Json] = {
         "requestTimeoutSeconds": 5,
         "cacheTTLSeconds": 60,
         "drainDelaySeconds": 5,
+        "rateLimit": DEFAULT_RATE_LIMIT,
         "terminationGracePeriodSeconds": 30,
     },
+    "alerts": {"webhooks": "Denied"},
     "scheduling": {},
     "suspend": False,
 }
@@ -222,7 +225,12 @@ class EffectiveSettings(Model):
     request_timeout_seconds: int
     cache_ttl_seconds: int
     drain_delay_seconds: int
+    rate_limit: int
     termination_grace_period_seconds: int
+
+
+class EffectiveAlerts(Model):
+    webhooks: Webhooks
 
 
 class EffectiveCreditsService(Model):
@@ -241,6 +249,7 @@ class EffectiveCreditsService(Model):
     database: EffectiveDatabase
     cache: EffectiveCache
     settings: EffectiveSettings
+    alerts: EffectiveAlerts
     scheduling: Scheduling
     suspend: bool
 

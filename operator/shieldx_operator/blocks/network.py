@@ -13,6 +13,16 @@ DNS: Rule = {
     "ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}],
 }
 
+_PRIVATE = ("10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16")
+_PRIVATE_V6 = ("fc00::/7", "fe80::/10")
+PUBLIC_HTTPS: Rule = {
+    "to": [
+        {"ipBlock": {"cidr": "0.0.0.0/0", "except": list(_PRIVATE)}},
+        {"ipBlock": {"cidr": "::/0", "except": list(_PRIVATE_V6)}},
+    ],
+    "ports": [{"protocol": "TCP", "port": 443}],
+}
+
 
 def peers_in_namespace(selector: dict[str, str]) -> list[Obj]:
     return [{"podSelector": {"matchLabels": selector}}]

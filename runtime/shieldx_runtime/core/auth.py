@@ -17,9 +17,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
-from shieldx_contract import API_KEY_PATTERN
+from shieldx_contract import API_KEY_PATTERN, DEFAULT_RATE_LIMIT
 from shieldx_runtime.core.problems import FORBIDDEN, UNAUTHENTICATED, ProblemError
-from shieldx_runtime.core.quota import DEFAULT_RATE_LIMIT, Quota, Quotas
+from shieldx_runtime.core.quota import Quota, Quotas
 
 _KEY: Final = re.compile(API_KEY_PATTERN)
 _CACHE_ENTRIES: Final = 10_000

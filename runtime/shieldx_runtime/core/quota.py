@@ -11,9 +11,6 @@ from typing import Final
 from shieldx_runtime.core.problems import Kind, ProblemError
 
 WINDOW_S: Final = 10
-DEFAULT_RATE_LIMIT: Final = 500_000
-"""Requests of a key in a window: more than one process answers, so that nobody meets it who has not asked for less."""
-MAX_RATE_LIMIT: Final = 10_000_000
 POLICY: Final = "key"
 _MAX_KEYS: Final = 10_000
 _CLOCK_GRAIN_S: Final = 1e-6

@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 
 from shieldx_contract import (
     API_KEY_PATTERN,
+    DEFAULT_RATE_LIMIT,
     ENV_ADMIN_KEY_FILE,
     ENV_CACHE_TTL_S,
     ENV_CACHE_URI_FILE,
@@ -25,8 +26,8 @@ from shieldx_contract import (
     ENV_WEBHOOK_ALLOWED_HOSTS,
     HEALTH_PORT,
     HTTP_PORT,
+    MAX_RATE_LIMIT,
 )
-from shieldx_runtime.core.quota import DEFAULT_RATE_LIMIT, MAX_RATE_LIMIT
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 _SPINDLES: Final = 1

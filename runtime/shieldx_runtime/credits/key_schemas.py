@@ -5,9 +5,9 @@ from typing import Annotated, Final, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from shieldx_contract import API_KEY_PATTERN
+from shieldx_contract import API_KEY_PATTERN, MAX_RATE_LIMIT
 from shieldx_runtime.core.auth import KeyTerms, Scope
-from shieldx_runtime.core.quota import MAX_RATE_LIMIT, WINDOW_S
+from shieldx_runtime.core.quota import WINDOW_S
 from shieldx_runtime.credits.schemas import Body, Moment, TenantId
 
 EXAMPLE_KEY_ID: Final = "0123456789abcdef"

@@ -366,6 +366,16 @@ def test_only_named_callers_reach_the_api_and_only_the_service_its_stores() -> N
     assert components == ["api", "migration"]
 
 
+def test_alerts_leave_for_public_addresses_only_where_the_spec_lets_them() -> None:
+    closed = running().one("NetworkPolicy", "pay-api")["spec"]["egress"]
+    opened = running({**MANAGED, "alerts": {"webhooks": "Public"}}).one("NetworkPolicy", "pay-api")["spec"]["egress"]
+    (rule,) = [r for r in opened if r not in closed]
+    assert rule["ports"] == [{"protocol": "TCP", "port": 443}]
+    assert {"cidr": "0.0.0.0/0"}.items() <= rule["to"][0]["ipBlock"].items()
+    assert "10.0.0.0/8" in rule["to"][0]["ipBlock"]["except"]
+    assert [r for r in opened if r != rule] == closed
+
+
 @pytest.mark.parametrize(("policy", "retained"), [("Retain", True), ("Delete", False)])
 def test_data_and_what_opens_it_live_equally_long(policy: str, *, retained: bool) -> None:
     w = running({**MANAGED, "database": {"managed": {"deletionPolicy": policy}}})

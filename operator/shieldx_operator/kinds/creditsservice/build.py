@@ -21,6 +21,7 @@ from shieldx_contract import (
     ENV_LOG_LEVEL,
     ENV_MASTER_KEYS_FILE,
     ENV_POOL_MAX_SIZE,
+    ENV_RATE_LIMIT,
     ENV_REQUEST_TIMEOUT_S,
     SECRET_ADMIN_KEY,
     SECRET_AUDIT_SIGNING_KEY,
@@ -122,6 +123,7 @@ def environment(v: View) -> dict[str, str]:
         ENV_POOL_MAX_SIZE: str(s.pool_max_size),
         ENV_REQUEST_TIMEOUT_S: str(s.request_timeout_seconds),
         ENV_CACHE_TTL_S: str(s.cache_ttl_seconds),
+        ENV_RATE_LIMIT: str(s.rate_limit),
         # the preStop hook waits instead: the process hears SIGTERM only when nothing is routed to it any more
         ENV_DRAIN_DELAY_S: "0",
         ENV_DATABASE_URI_FILE: f"{DATABASE_SECRET_DIR}/{v.database_key}",

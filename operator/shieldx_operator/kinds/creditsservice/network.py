@@ -4,6 +4,7 @@ from shieldx_contract import HEALTH_PORT, HTTP_PORT, LABEL_NAME, OPERATOR_APP_NA
 from shieldx_operator.blocks import postgres, redis
 from shieldx_operator.blocks.network import (
     DNS,
+    PUBLIC_HTTPS,
     Rule,
     egress,
     ingress,
@@ -36,7 +37,12 @@ def build(v: View, seen: Observation, settings: OperatorSettings) -> list[Obj]:
                 ingress([*callers, *operator], HTTP_PORT),
                 *([ingress(scrapers, HEALTH_PORT)] if scrapers else []),
             ],
-            egress=[DNS, _to_database(v, seen, v.database_secret, v.database_key), _to_cache(v, seen)],
+            egress=[
+                DNS,
+                _to_database(v, seen, v.database_secret, v.database_key),
+                _to_cache(v, seen),
+                *([PUBLIC_HTTPS] if v.effective.alerts.webhooks == "Public" else []),
+            ],
         ),
         policy(
             s.metadata("-migration", MIGRATION_COMPONENT),
