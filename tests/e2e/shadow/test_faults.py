@@ -172,5 +172,30 @@ async def test_a_network_that_swallows_every_packet_for_twenty_seconds_costs_no_
     assert len(await ready.pods("one")) == 1, "the first worker has reported, late"
 
 
+API_SERVER_AWAY = """
+pid=$(grep -lx kube-apiserver /proc/[0-9]*/comm | cut -d/ -f3)
+kill -STOP $pid
+sleep 20
+kill -9 $pid
+"""
+"""It hangs for 20 s, then it is gone until the kubelet has started another."""
+
+
+async def test_an_api_server_that_is_away_for_twenty_seconds_costs_no_shard(ready: Ground) -> None:
+    ready.start_operator()
+    await ready.ask("one", **{**SPEC, "shards": 2, "workers": 1, "resources": SLOW})
+    await until(lambda: running(ready, "one"), 60, "a pod that works")
+    await asyncio.to_thread(front_door, "exec-node", "sh", "-c", API_SERVER_AWAY)
+
+    async def back() -> bool:
+        told = await asyncio.to_thread(front_door, "kubectl", "get", "--raw=/readyz", check=False)
+        return told.strip() == "ok"
+
+    await until(back, 120, "the API server answers again")
+    assert_counted_once(await ready.answer("one", 240), 2)
+    assert len(await ready.jobs("one")) == 1
+    assert len(await ready.pods("one")) == 2, "the first workers have reported, late"
+
+
 async def policies(ground: Ground) -> list[Obj]:
     return await ground.client.find(Query(NETWORK_POLICY, ground.namespace))
