@@ -140,14 +140,16 @@ def openapi(
     *,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 if one is not up to date.")] = False,
 ) -> None:
-    """Write the API documents from the code."""
+    """Write the API documents and the Postman collection from the code."""
     from shieldx_runtime.credits import openapi as credits_document  # noqa: PLC0415 - as above
     from shieldx_runtime.credits import routes as credits_routes  # noqa: PLC0415 - as above
     from shieldx_runtime.shadow.service import openapi as shadow_document  # noqa: PLC0415 - as above
     from shieldx_runtime.shadow.service import routes as shadow_routes  # noqa: PLC0415 - as above
 
+    credits_api = credits_routes.build_api(None)
     texts = {
-        "openapi.yaml": credits_document.render(credits_routes.build_api(None)),
+        "openapi.yaml": credits_document.render(credits_api),
+        "credits.postman_collection.json": credits_document.render_collection(credits_api),
         "shadow-openapi.yaml": shadow_document.render(shadow_routes.build_api(None)),
     }
     for name, text in texts.items():

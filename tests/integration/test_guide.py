@@ -23,4 +23,4 @@ def test_every_example_of_the_guide_gives_what_it_says(stack: Stack) -> None:
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert re.findall(r"^-> (\d{3})$", run.stdout, re.MULTILINE) == expected
-    assert len(expected) == 30
+    assert len(expected) == 40

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
+from shieldx_runtime.core import postman
 from shieldx_runtime.core.openapi import described, with_rates, written
 
 _KEYED: Final = (
@@ -15,6 +16,8 @@ _KEYED: Final = (
     "/credits/reservations/{reservation_id}/commit",
     "/credits/reservations/{reservation_id}/cancel",
 )
+_DEVELOPMENT_URL: Final = "http://127.0.0.1:8080"
+"""Where `make dev` serves it."""
 _REPLAYED_HEADER: Final = {
     "Idempotency-Replayed": {
         "description": "`true` where this is the first answer to the key, told again.",
@@ -56,3 +59,7 @@ def _operations(made: dict[str, Any], paths: Iterable[str]) -> Iterable[dict[str
 
 def render(app: FastAPI) -> str:
     return written(document(app))
+
+
+def render_collection(app: FastAPI) -> str:
+    return postman.written(postman.collection(document(app), _DEVELOPMENT_URL))

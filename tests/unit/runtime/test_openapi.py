@@ -1,5 +1,6 @@
 """The API document is what the code says, is valid, and its examples are too."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from shieldx_runtime.credits.routes import build_api
 
 FOLDER = Path(__file__).resolve().parents[3] / "api"
 COMMITTED = FOLDER / "openapi.yaml"
+GUIDE = FOLDER.parent / "docs" / "guides" / "credits-api.md"
 
 
 @pytest.fixture(scope="module")
@@ -22,10 +24,10 @@ def api() -> dict[str, Any]:
     return document(build_api(None))
 
 
-@pytest.mark.parametrize("name", ["openapi.yaml", "shadow-openapi.yaml"])
+@pytest.mark.parametrize("name", ["openapi.yaml", "shadow-openapi.yaml", "credits.postman_collection.json"])
 def test_the_committed_documents_are_up_to_date(tmp_path: Path, name: str) -> None:
     assert CliRunner().invoke(cli.app, ["openapi", "--check", "--folder", str(FOLDER)]).exit_code == 0
-    for path in FOLDER.glob("*.yaml"):
+    for path in FOLDER.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes() + (b"x" if path.name == name else b""))
     result = CliRunner().invoke(cli.app, ["openapi", "--check", "--folder", str(tmp_path)])
     assert result.exit_code == 1
@@ -62,3 +64,19 @@ def test_bodies_are_closed(api: dict[str, Any]) -> None:
     bodies = [schema for name, schema in api["components"]["schemas"].items() if name.endswith("Body")]
     assert len(bodies) == 11
     assert all(body["additionalProperties"] is False for body in bodies)
+
+
+def test_every_call_has_an_example_in_the_guide(api: dict[str, Any]) -> None:
+    """They are run by tests/integration/test_guide.py."""
+    scripts = re.findall(r"^```bash\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    shown = re.findall(r'^call "\$\w+" ([A-Z]+) "?(/[^?" ]+)', "".join(scripts), re.MULTILINE)
+    missing = [
+        f"{method.upper()} {path}"
+        for path, methods in api["paths"].items()
+        for method in methods
+        if not any(
+            verb == method.upper() and re.fullmatch(re.sub(r"\\{.+?\\}", "[^/]+", re.escape(path)), called)
+            for verb, called in shown
+        )
+    ]
+    assert missing == []
