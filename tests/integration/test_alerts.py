@@ -140,19 +140,19 @@ def test_what_a_process_had_taken_when_it_was_killed_another_delivers(stack: Sta
     tenant_id = api.tenant(10)
     watch(api, tenant_id, "https://example.invalid/hook", 5)
     api.consume(tenant_id, 6)
-    watch(api, tenant_id, hook.url, 5)
     # taken by a process that is no more
     stack.sql(
         "UPDATE credits.alerts SET next_attempt_at = clock_timestamp() + interval '2 s', attempts = 1 "
         "WHERE tenant_id = $1",
         tenant_id,
     )
+    watch(api, tenant_id, hook.url, 5)
     until(lambda: hook.told(tenant_id) == [(5, 4)])
 
 
 def test_after_its_last_try_an_alert_is_given_up_and_says_so(stack: Stack, api: Api, hook: Hook) -> None:
     tenant_id = api.tenant(10)
-    hook.answers = [503]
+    hook.answers = [503] * 20  # the service may try in between
     watch(api, tenant_id, "https://example.invalid/hook", 5)
     api.consume(tenant_id, 6)
     watch(api, tenant_id, hook.url, 5)

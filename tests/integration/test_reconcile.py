@@ -3,11 +3,33 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 import redis
 
-from tests.integration.harness import Api, Stack, problem_of
+from tests.integration.harness import Api, Stack, problem_of, running_stack
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One of its own: the command compares all books, and other tests leave some that do not add up."""
+    with running_stack(tmp_path_factory.mktemp("reconcile")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def api(stack: Stack) -> Api:
+    return stack.api
+
+
+@pytest.fixture(scope="module")
+def replica(stack: Stack) -> Iterator[Api]:
+    with ExitStack() as exits:
+        other = Api(stack.replica(exits).url, stack.admin_key)
+        exits.callback(other.close)
+        yield other
 
 
 def reconcile(api: Api, tenant_id: str) -> dict[str, tuple[str, str]]:

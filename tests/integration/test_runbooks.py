@@ -17,9 +17,9 @@ from tests.integration.harness import Api, Stack, running_stack
 RUNBOOKS = Path(__file__).resolve().parents[2] / "docs" / "runbooks"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack that these tests may break."""
+    """A stack that a test may break."""
     with running_stack(tmp_path_factory.mktemp("runbooks")) as made:
         yield made
 
@@ -72,31 +72,31 @@ def test_a_balance_discrepancy_is_found_bounded_and_put_right(own: Stack, tmp_pa
     assert own.api.balance(tenant_id).json()["balance"] == 100
 
 
-def test_an_open_breaker_is_seen_explained_and_closed(stack: Stack, tmp_path: Path) -> None:
+def test_an_open_breaker_is_seen_explained_and_closed(own: Stack, tmp_path: Path) -> None:
     which, database, reset, after = blocks("breaker-open.md")
     with ExitStack() as exits:
-        process = stack.replica(exits)
-        client = Api(process.url, stack.admin_key)
+        process = own.replica(exits)
+        client = Api(process.url, own.admin_key)
         exits.callback(client.close)
         names = {"CREDITS": process.url, "HEALTH": process.health_url}
-        assert 'dependency="postgresql"} 0.0' in run(stack, which, tmp_path, **names).stdout
+        assert 'dependency="postgresql"} 0.0' in run(own, which, tmp_path, **names).stdout
         tenant_id = client.tenant(10)
         uri = process.database_uri_file.read_text(encoding="utf-8")
-        process.database_uri_file.write_text(uri.replace(str(stack.postgres.port), "1"), encoding="utf-8")
-        stack.sql(
+        process.database_uri_file.write_text(uri.replace(str(own.postgres.port), "1"), encoding="utf-8")
+        own.sql(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE application_name = 'shieldx-runtime' AND pid <> pg_backend_pid()"
         )
         answers = [client.consume(tenant_id, 1).status_code for _ in range(12)]
         assert answers[-1] == 503
-        seen = run(stack, which, tmp_path, **names)
+        seen = run(own, which, tmp_path, **names)
         assert re.search(r'dependency="postgresql"} [12]\.0', seen.stdout), seen.stdout
         assert "connection refused" in seen.stdout.lower()
         process.database_uri_file.write_text(uri, encoding="utf-8")
-        assert "pg_is_in_recovery" in run(stack, database, tmp_path, **names).stdout
-        done = run(stack, reset, tmp_path, **names)
+        assert "pg_is_in_recovery" in run(own, database, tmp_path, **names).stdout
+        done = run(own, reset, tmp_path, **names)
         assert done.returncode == 0, done.stderr
         assert done.stdout.count('"state":"closed"') == 2
         assert client.consume(tenant_id, 1).status_code == 200
-        assert run(stack, after.partition("python")[0], tmp_path, **names).returncode == 0
-        assert "the books add up" in run(stack, "python" + after.partition("python")[2], tmp_path).stdout
+        assert run(own, after.partition("python")[0], tmp_path, **names).returncode == 0
+        assert "the books add up" in run(own, "python" + after.partition("python")[2], tmp_path).stdout
