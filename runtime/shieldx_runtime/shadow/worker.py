@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from shieldx_contract import SHADOW_GIVE_UP_EXIT_CODE
 from shieldx_runtime.shadow.cluster.apiserver import GoneError, PodTransport, Reporter, ReportError
+from shieldx_runtime.shadow.cluster.judged import Judged, Progress
 from shieldx_runtime.shadow.cluster.log import say
 from shieldx_runtime.shadow.cluster.settings import SettingsError, WorkerSettings
 from shieldx_runtime.shadow.errors import DataError, TaskError
@@ -28,17 +29,6 @@ _TERMINATION_LOG: Final = Path("/dev/termination-log")
 _MAX_LAST_WORDS: Final = 2000
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """What came of one shard: its counts as plain JSON, and what they were counted on and by."""
-
-    counts: Mapping[str, Any]
-    dataset_digest: str
-    engine: str
-
-
-Progress = Callable[[int], None]
-"""Told from time to time how many samples have been judged."""
 Evaluate = Callable[[WorkerSettings, Progress], Judged]
 
 

@@ -6,9 +6,10 @@ import pytest
 
 from shieldx_runtime.shadow import worker
 from shieldx_runtime.shadow.cluster.apiserver import Answer, Reporter
+from shieldx_runtime.shadow.cluster.judged import Judged
 from shieldx_runtime.shadow.cluster.settings import WorkerSettings
 from shieldx_runtime.shadow.errors import DataError, TaskError
-from shieldx_runtime.shadow.worker import Judged, ProgressLog, entry, work
+from shieldx_runtime.shadow.worker import ProgressLog, entry, work
 from tests.unit.shadow_worker.test_settings import ENV
 
 COUNTS = {"matrix": {"tp": 1, "fp": 0, "tn": 2, "fn": 0}}

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from shieldx_contract import SECRET_S3_ACCESS_KEY_ID, SECRET_S3_SECRET_ACCESS_KEY
 from shieldx_runtime.shadow import evaluation
+from shieldx_runtime.shadow.cluster.judged import Judged, Progress
 from shieldx_runtime.shadow.cluster.settings import WorkerSettings
 from shieldx_runtime.shadow.errors import DataError, TaskError
 from shieldx_runtime.shadow.source import S3Credentials
 from shieldx_runtime.shadow.task import Task
-from shieldx_runtime.shadow.worker import Judged, Progress
 
 
 def evaluate(settings: WorkerSettings, progress: Progress) -> Judged:
