@@ -76,7 +76,7 @@ def front_door(*arguments: str, stdin: str | None = None, timeout_s: float = 60,
 
 @pytest.fixture(scope="session")
 def kubeconfig() -> Iterator[str]:
-    """Of the cluster, with the image of this checkout in it. Whoever made it removes it."""
+    """Of the cluster, with the images of this checkout in it. Whoever made it removes it."""
     if os.environ.get("CONTEXT"):
         pytest.skip("CONTEXT names your own cluster; these tests kill operators and workers in one of their own")
     patch = pytest.MonkeyPatch()
@@ -88,10 +88,8 @@ def kubeconfig() -> Iterator[str]:
     front_door("up", timeout_s=UP_TIMEOUT_S)
     try:
         if not os.environ.get(AS_INSTALLED):
-            platform.shown(sys.executable, "-m", "dev.images", "build", "platform")
-            front_door(
-                "load", next(i["archive"] for i in platform.images() if "/platform:" in i["name"]), timeout_s=300
-            )
+            platform.shown(sys.executable, "-m", "dev.images", "build")
+            front_door("load", *(image["archive"] for image in platform.images()), timeout_s=600)
         yield str(place.kubeconfig)
     finally:
         if not was_up:
