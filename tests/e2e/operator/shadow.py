@@ -1,6 +1,6 @@
 """As much of a life of the shadow kinds as shows what the operator must be allowed to do for them; no pod runs."""
 
-from shieldx_operator.blocks.resources import CONFIG_MAP, JOB
+from shieldx_operator.blocks.resources import CONFIG_MAP, JOB, NETWORK_POLICY, ROLE, ROLE_BINDING, SERVICE_ACCOUNT
 from shieldx_operator.engine.types import Obj, Ref
 from shieldx_operator.kinds.shadowevaluation import RESOURCE as EVALUATIONS
 from shieldx_operator.kinds.shadowservice import RESOURCE as SERVICES
@@ -8,6 +8,8 @@ from tests.e2e.operator.life import condition
 from tests.e2e.operator.site import Site, until
 
 TOLD_WITHIN_S = 30
+HELPERS = (CONFIG_MAP, SERVICE_ACCOUNT, ROLE, ROLE_BINDING, NETWORK_POLICY)
+"""Of each kind an evaluation has one while its Job runs."""
 
 
 def ask_for_a_service(site: Site, namespace: str) -> None:
@@ -29,10 +31,17 @@ def ask_two_questions(site: Site, namespace: str) -> None:
         nowhere = {"nodeSelector": {"nowhere": "yes"}}
         site.apply(ref, spec={"rule": rule, "data": data, "shards": 1, "scheduling": nowhere})
         made.append(until(f"a Job for {pattern}", lambda: _only_job(site, namespace, made), TOLD_WITHIN_S))
+    # deleted before that, its owner would be gone and the garbage collector would do what is the operator's to do
+    until("nothing is left of the first question", lambda: _helpers_are_of_one(site, namespace), TOLD_WITHIN_S)
     site.delete(ref)
     for name in made:
         site.until_gone(Ref(JOB, namespace, name), TOLD_WITHIN_S)
     site.delete(Ref(CONFIG_MAP, namespace, "samples"))
+
+
+def _helpers_are_of_one(site: Site, namespace: str) -> bool:
+    selector = "app.kubernetes.io/name=shadow-evaluation"
+    return all(len(site.list(resource, namespace, selector)) == 1 for resource in HELPERS)
 
 
 def _only_job(site: Site, namespace: str, before: list[str]) -> str:
