@@ -7,6 +7,7 @@ import pytest
 
 from tests.e2e.operator import shadow
 from tests.e2e.operator import site as sites
+from tests.e2e.operator.copies import Copies
 from tests.e2e.operator.life import Life
 from tests.e2e.operator.release import Release
 from tests.e2e.operator.site import Site
@@ -61,12 +62,16 @@ def standing(_begun: Life) -> Life:
 def calm(site: Site, any_release: Release, _begun: Life) -> Life:
     """A whole life that nothing disturbs."""
     any_release.ensure()
+    copies = Copies(site, "shieldx-e2e-operator-copies")
+    copies.begin()  # first: its second run comes with the next minute
     life = Life(site, "shieldx-e2e-operator-calm")
     life.create()
+    copies.hold_a_restore()
     shadow.ask_for_a_service(site, life.namespace)
     shadow.ask_two_questions(site, life.namespace)
     assert life.buy("00000000-0000-4000-8000-000000000002")[0] == 200
     life.update()
+    copies.end()
     life.delete()
     life.told = any_release.told(life.namespace)
     return life

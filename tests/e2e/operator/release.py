@@ -16,6 +16,7 @@ from shieldx_operator.blocks.resources import EVENT, POD
 from shieldx_operator.engine.lease import LEASES
 from shieldx_operator.engine.types import Obj, Ref
 from shieldx_operator.kinds.creditsservice import RESOURCE as SERVICES
+from shieldx_operator.kinds.restore.view import RESOURCE as RESTORES
 from shieldx_operator.kinds.tenant import RESOURCE as TENANTS
 from shieldx_operator.settings import DEFAULT_HEALTH_PORT
 from tests.e2e.operator.site import NAMESPACES, Site, until
@@ -88,7 +89,7 @@ class Release:
 
     def remove_all_traces(self) -> None:
         """The release and every namespace of an earlier run; nothing in a fresh cluster."""
-        for resource in (TENANTS, SERVICES):
+        for resource in (RESTORES, TENANTS, SERVICES):
             for obj in self.site.list(resource) if self.site.serves(resource) else ():
                 ref = Ref(resource, obj["metadata"]["namespace"], obj["metadata"]["name"])
                 self.site.merge(ref, {"metadata": {"finalizers": None}})
