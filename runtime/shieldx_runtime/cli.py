@@ -14,11 +14,10 @@ from shieldx_contract import ENV_DATABASE_SERVICE_URI_FILE, ENV_REQUEST_TIMEOUT_
 from shieldx_runtime.backup import commands as backup
 from shieldx_runtime.core import log
 from shieldx_runtime.core.database import connect, read_uri, target_of
-from shieldx_runtime.core.faults import InvalidUriError, describe, parse_target
+from shieldx_runtime.core.faults import InvalidUriError, ListenError, describe, parse_target
 from shieldx_runtime.core.ledger import Ledger
 from shieldx_runtime.core.migrations import MigrationError
 from shieldx_runtime.core.migrations import run as run_migrations
-from shieldx_runtime.core.server import ListenError
 from shieldx_runtime.core.settings import SettingsError, load_database, load_log, load_serve
 from shieldx_runtime.credits import export_commands, reconcile_commands
 from shieldx_runtime.shadow import commands as shadow

@@ -1,4 +1,4 @@
-"""Why the database could not be used, in one line that names it and says what to check.
+"""Why the database, or a port, could not be used, in one line that names it and says what to check.
 
 Pure: errors go in, words come out. Nothing of the URI but host, port, database and user is ever put into words.
 """
@@ -33,6 +33,10 @@ _TRANSIENT_STATES: Final = frozenset(
 
 class DatabaseUnavailableError(Exception):
     """The database could not answer. Whether a write took effect is unknown; the same key finds out."""
+
+
+class ListenError(Exception):
+    """A port cannot be opened; the message says which and why. It is here so that no command waits for a server."""
 
 
 class InvalidUriError(ValueError):

@@ -18,6 +18,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from shieldx_runtime.core import log
+from shieldx_runtime.core.faults import ListenError
 from shieldx_runtime.core.health import Health
 from shieldx_runtime.core.protocol import IDLE_TIMEOUT_S, BoundedProtocol
 
@@ -27,10 +28,6 @@ _FAREWELL_S: Final = 2.0
 """So long a kept connection may wait for its last request: closing it at once would cut one off that is on its way."""
 _LOOK_EVERY_S: Final = 0.05
 _logger = log.get(__name__)
-
-
-class ListenError(Exception):
-    """A port cannot be opened; the message says which and why."""
 
 
 class _Server(uvicorn.Server):

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import asyncpg
 import typer
@@ -13,7 +13,9 @@ import typer
 from shieldx_runtime.core.database import connect, read_uri, target_of
 from shieldx_runtime.core.faults import InvalidUriError, describe, parse_target
 from shieldx_runtime.core.settings import SettingsError, load_database
-from shieldx_runtime.credits.reconcile import Difference, differences, tenants
+
+if TYPE_CHECKING:
+    from shieldx_runtime.credits.reconcile import Difference
 
 _EXIT_FAILED: Final = 1
 _EXIT_SETTINGS: Final = 2
@@ -54,8 +56,11 @@ def reconcile(
         raise typer.Exit(_EXIT_FAILED)
 
 
-async def _compare(uri_file: Path, tenant: str | None) -> tuple[int, dict[str, list[Difference]]]:
+async def _compare(uri_file: Path, tenant: str | None) -> tuple[int, dict[str, list["Difference"]]]:
     """How many were compared, and what differs, by tenant."""
+    # what it stands on is half of the service: the other commands need not wait for that
+    from shieldx_runtime.credits.reconcile import differences, tenants  # noqa: PLC0415
+
     connection = await connect(uri_file, timeout_s=10, statement_timeout_s=_TENANT_TIMEOUT_S)
     count, wrong = 0, {}
     try:

@@ -71,3 +71,10 @@ def test_the_installed_script_and_the_module_are_the_same_program(start: list[st
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"{missing}: cannot be read: No such file or directory\n"
+
+
+@pytest.mark.parametrize("package", ["fastapi", "uvicorn", "redis", "boto3", "aiohttp"])
+def test_the_command_line_does_not_wait_for_what_only_some_commands_need(package: str) -> None:
+    """Their import takes longer than most commands: a migration is what the first pods of a service wait for."""
+    looks = f"import sys, shieldx_runtime.cli; sys.exit({package!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", looks], timeout=60, check=False).returncode == 0
