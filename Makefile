@@ -105,7 +105,8 @@ format: venv ## Format and fix what can be fixed by a machine
 venv: .venv/.synced
 
 .venv/.synced: pyproject.toml uv.lock | $(UV)
-	@$(UV) sync --frozen --quiet
+	@# compiled once: else every process that a test starts spends seconds on it where Python may not write
+	@$(UV) sync --frozen --quiet --compile-bytecode
 	@touch $@
 
 $(UV):

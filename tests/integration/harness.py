@@ -3,6 +3,9 @@
 import asyncio
 import hashlib
 import json
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -215,6 +218,19 @@ def let_pass(stack: Stack, tenant_id: str, seconds: float) -> None:
         "UPDATE credits.accounts SET next_event_at = next_event_at - make_interval(secs => $2) WHERE tenant_id = $1",
         tenant_id,
         seconds,
+    )
+
+
+def command(*arguments: str | Path, environ: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+    """Runs `shieldx credits ...`; without `environ` with nothing of a service's settings."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("SHIELDX_")}
+    return subprocess.run(
+        [sys.executable, "-m", "shieldx_runtime", "credits", *map(str, arguments)],
+        env=environ or plain,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 

@@ -4,52 +4,14 @@ import asyncio
 import base64
 import hashlib
 import hmac
-import json
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
 from tests.integration.harness import Api, Stack, assert_books_balance, new_id, problem_of
-
-
-class Hook:
-    """A webhook. `answers` are the statuses of its next answers; then it says 200."""
-
-    def __init__(self) -> None:
-        self.received: list[tuple[dict[str, str], bytes]] = []
-        self.answers: list[int] = []
-        hook = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                hook.received.append(({name.lower(): value for name, value in self.headers.items()}, body))
-                self.send_response(hook.answers.pop(0) if hook.answers else 200)
-                self.send_header("location", "http://127.0.0.1:1/")
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                """Says nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
-        self.thread.start()
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/hook"
-
-    def told(self, tenant_id: str) -> list[tuple[int, int]]:
-        """Threshold and what was available, of each delivery about a tenant."""
-        found = [json.loads(body)["data"] for _, body in self.received]
-        return [(data["threshold"], data["available"]) for data in found if data["tenant_id"] == tenant_id]
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join(5)
+from tests.integration.hook import Hook
 
 
 @pytest.fixture

@@ -1,9 +1,6 @@
 """Proofs, export and erasure as a client sees them: the service's answers, and the commands that check them."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -21,7 +18,7 @@ from shieldx_contract import (
     ENV_MASTER_KEYS_FILE,
     ENV_SEAL_INTERVAL_S,
 )
-from tests.integration.harness import Api, Stack, assert_books_balance, new_id, problem_of
+from tests.integration.harness import Api, Stack, assert_books_balance, command, new_id, problem_of
 
 
 @pytest.fixture(scope="module")
@@ -36,19 +33,6 @@ def public_key(auditor: CreditsProcess, tmp_path_factory: pytest.TempPathFactory
     path = tmp_path_factory.mktemp("key") / "public.pem"
     path.write_text(command("public-key", environ=auditor.environ).stdout, encoding="utf-8")
     return path
-
-
-def command(*arguments: str | Path, environ: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
-    # nothing of the service's settings, but what the test gives
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("SHIELDX_")}
-    return subprocess.run(
-        [sys.executable, "-m", "shieldx_runtime", "credits", *map(str, arguments)],
-        env=environ or plain,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def proof_of(api: Api, transaction_id: str) -> dict[str, Any]:
