@@ -113,7 +113,9 @@ class Auditor:
         self.kept.append(got(stack, "/credits/checkpoint")["checkpoint"])
 
     def verify_by_command(self, stack: Stack) -> str:
-        """`export-ledger` and then `verify-ledger`, with the public key, the checkpoints and no setting at all."""
+        """`export-ledger`, then `verify-ledger` with the public key and the checkpoints alone; `verify` on the rows."""
+        books = command("verify", environ=stack.service.environ)
+        assert books.returncode == 0, books.stderr
         export = stack.folder / "ledger.ndjson"
         written = command("export-ledger", "-o", export, environ=stack.service.environ)
         assert written.returncode == 0, written.stderr

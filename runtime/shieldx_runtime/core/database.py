@@ -31,6 +31,8 @@ from shieldx_runtime.core.settings import DatabaseSettings, SettingsError, read_
 _LIFETIME_S: Final = 300.0
 _HEALTH_INTERVAL_S: Final = 30.0
 _RELEASE_TIMEOUT_S: Final = 2.0
+_CONNECT_SHARE: Final = 0.8
+"""Of a caller's time: an unanswered connect has to fail before its caller gives up, which would say nothing."""
 _THRESHOLD: Final = 5
 _OPEN_S: Final = 1.0
 _logger = log.get(__name__)
@@ -78,7 +80,7 @@ async def _keep_session(_: Connection) -> None:
 
 
 class Database:
-    """The pool. `timeout_s` bounds a connect and, in the server, each statement; callers bound the whole call."""
+    """The pool. Its timeout bounds a connect and, in the server, each statement; callers bound the whole call."""
 
     def __init__(self, settings: DatabaseSettings, breaker: Breaker | None = None, *, probes: bool = False) -> None:
         """`breaker` refuses calls while the database is away; calls of one that `probes` it does not refuse."""
@@ -179,7 +181,8 @@ class Database:
             _logger.debug("connection given up", error=type(error).__name__)
 
     async def _connect(self, *_: Any, **options: Any) -> Connection:
-        return await connect(self._uri_file, timeout_s=self._timeout_s, statement_timeout_s=self._timeout_s, **options)
+        timeout_s = self._timeout_s * _CONNECT_SHARE
+        return await connect(self._uri_file, timeout_s=timeout_s, statement_timeout_s=self._timeout_s, **options)
 
     async def _keep_warm(self) -> None:
         """Keeps half of the pool connected and replaces all connections once in `_LIFETIME_S`."""

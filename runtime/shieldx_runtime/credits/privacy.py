@@ -18,7 +18,7 @@ from shieldx_runtime.credits.privacy_access import GRANTED, Access
 from shieldx_runtime.credits.privacy_texts import DESCRIPTION, REFERENCE, Stored, Texts
 
 FORMAT: Final = "shieldx-tenant-export/1"
-SECTIONS: Final = ("account", "grants", "transactions", "keys", "accesses")
+SECTIONS: Final = ("account", "alerts", "grants", "transactions", "keys", "accesses")
 _COUNT_TIMEOUT_S: Final = 0.5
 _COUNT_LIMIT: Final = 100_000
 _SQL: Final = statements.load(resources.files("shieldx_runtime.credits") / "privacy.sql")
@@ -117,6 +117,7 @@ class Privacy:
 
 _TYPES: Final[Mapping[str, str]] = {
     "account": "account",
+    "alerts": "alert_rule",
     "grants": "grant",
     "transactions": "transaction",
     "keys": "key",

@@ -58,6 +58,11 @@ SELECT tenant_id AS position, tenant_id, balance, reserved_funds, total_spent, t
 FROM credits.accounts
 WHERE tenant_id = $1 AND $2::text = '' AND $3::integer > 0;
 
+-- name: export_alerts
+SELECT tenant_id AS position, thresholds, webhook_url, secret_version, updated_at
+FROM credits.alert_rules
+WHERE tenant_id = $1 AND $2::text = '' AND $3::integer > 0;
+
 -- name: export_grants
 SELECT to_char(g.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || ' ' || g.grant_id AS position,
        g.grant_id, g.amount, g.remaining, g.held, g.priority, g.expires_at, g.source, g.reference, g.created_at,

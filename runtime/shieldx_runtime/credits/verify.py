@@ -9,7 +9,7 @@ from shieldx_runtime.core.ledger import Checkpoint
 
 _SQL: Final = statements.load(resources.files("shieldx_runtime.credits") / "verify.sql")
 _CHECKS: Final = (
-    *("sums", "reserved", "running_balances"),
+    *("sums", "totals", "reserved", "running_balances", "running_totals", "former", "tree"),
     *("links", "link_ends", "leaves", "leaves_without_entries", "events", "event_ends"),
 )
 _SHOWN: Final = 20

@@ -42,6 +42,76 @@ WHERE balance_after <> running OR version <> number
 ORDER BY tenant_id, version
 LIMIT $1;
 
+-- name: totals
+SELECT format('tenant %s: %s were refunded and %s expired; its ledger says %s and %s', a.tenant_id, a.total_refunded,
+              a.total_expired, coalesce(l.refunded, 0), coalesce(l.expired, 0)) AS problem
+FROM credits.accounts a
+LEFT JOIN (
+    SELECT tenant_id, sum(amount) FILTER (WHERE kind = 'refund') AS refunded,
+           sum(amount) FILTER (WHERE kind = 'expire') AS expired
+    FROM credits.ledger
+    GROUP BY tenant_id
+) l USING (tenant_id)
+WHERE a.total_refunded <> coalesce(l.refunded, 0) OR a.total_expired <> coalesce(l.expired, 0)
+ORDER BY a.tenant_id
+LIMIT $1;
+
+-- name: running_totals
+-- What entries say of the account after them; a consume leaves out what it does not change.
+SELECT format('tenant %s: entry %s does not have the totals of the entries up to it', tenant_id, version) AS problem
+FROM (
+    SELECT e.tenant_id, e.version, e.kind, e.chain_id, e.spent_after, e.reserved_after, e.purchased_after,
+           e.refunded_after, e.expired_after,
+           sum(CASE WHEN e.kind IN ('consume', 'commit') THEN e.amount ELSE 0 END) OVER w AS spent,
+           sum(CASE e.kind WHEN 'purchase' THEN e.amount ELSE 0 END) OVER w AS purchased,
+           sum(CASE e.kind WHEN 'refund' THEN e.amount ELSE 0 END) OVER w AS refunded,
+           sum(CASE e.kind WHEN 'expire' THEN e.amount ELSE 0 END) OVER w AS expired,
+           sum(CASE WHEN e.kind = 'reserve' THEN e.amount ELSE -coalesce(h.amount, 0) END) FILTER (
+               WHERE e.kind IN ('reserve', 'commit', 'cancel', 'release')) OVER w AS reserved
+    FROM credits.ledger e
+    LEFT JOIN credits.holds h ON h.reservation_id = e.related_id
+    WINDOW w AS (PARTITION BY e.tenant_id ORDER BY e.version)
+) AS entries
+WHERE chain_id IS NOT NULL
+  AND CASE kind
+      WHEN 'consume' THEN coalesce(reserved_after, purchased_after, refunded_after, expired_after) IS NOT NULL
+      ELSE (reserved_after, purchased_after, refunded_after, expired_after)
+           IS DISTINCT FROM (coalesce(reserved, 0)::bigint, purchased::bigint, refunded::bigint, expired::bigint)
+      END
+ORDER BY tenant_id, version
+LIMIT $1;
+
+-- name: former
+-- Entries from before there were chains of writers stand in event chain -1, as they were hashed then.
+SELECT format('tenant %s: entry %s of the ledger and event chain -1 do not say the same',
+              coalesce(e.tenant_id, v.subject), e.version) AS problem
+FROM (
+    SELECT tenant_id, version, json_build_array(
+               1, tenant_id, version, kind, amount, balance_after, transaction_id, idempotency_key, key_id, description,
+               reference, source, credits.moment(created_at))::text AS entry
+    FROM credits.ledger
+    WHERE chain_id IS NULL
+) AS e
+FULL JOIN (SELECT subject, entry, true AS found FROM credits.events WHERE chain_id = -1) AS v USING (entry)
+WHERE e.version IS NULL OR v.found IS NULL
+ORDER BY 1
+LIMIT $1;
+
+-- name: tree
+SELECT problem
+FROM (
+    SELECT format('the checkpoint of %s entries is one of %s', size, split_part(note, chr(10), 2)) AS problem
+    FROM credits.checkpoints
+    WHERE size::text <> split_part(note, chr(10), 2)
+    UNION ALL
+    SELECT format('the audit tree has %s entries, its parts have %s, and its last checkpoint %s', t.size, s.leaves, c.size)
+    FROM credits.tree t,
+         (SELECT coalesce(sum(leaves), 0) AS leaves FROM credits.tree_segments) AS s,
+         (SELECT coalesce(max(size), 0) AS size FROM credits.checkpoints) AS c
+    WHERE t.size <> s.leaves OR t.size <> c.size
+) AS problems
+LIMIT $1;
+
 -- name: links
 SELECT format('audit chain %s breaks at link %s', chain_id, seq) AS problem
 FROM (

@@ -13,6 +13,7 @@ from shieldx_runtime.core.migrations import run
 from shieldx_runtime.core.settings import DatabaseSettings
 from shieldx_runtime.credits.proofs import Proofs
 from shieldx_runtime.credits.repository import SCHEMA, migrations
+from shieldx_runtime.credits.verify import verify
 from tests.integration.audit.ledger import ANYBODY, Ledger
 from tests.integration.harness import Stack, new_tenant_id, query
 
@@ -74,6 +75,14 @@ async def test_a_changed_old_entry_is_named(old_ledger: Ledger) -> None:
     await old_ledger.seal()
     await old_ledger.sql("UPDATE credits.events SET entry = entry || ' ' WHERE chain_id = -1 AND seq = 4")
     assert (await old_ledger.fault()).index == 3
+
+
+async def test_a_changed_old_row_of_the_ledger_is_found_on_the_database(old_ledger: Ledger) -> None:
+    await old_ledger.consume(["old-1", "old-2"])
+    await old_ledger.seal()
+    assert await verify(old_ledger.connection) == []
+    await old_ledger.sql("UPDATE credits.ledger SET reference = 'other' WHERE version = 1 AND tenant_id = 'old-1'")
+    assert [p for p in await verify(old_ledger.connection) if "tenant old-1: entry 1 of the ledger and event" in p]
 
 
 def test_a_database_without_old_entries_has_an_empty_chain_for_them(stack: Stack) -> None:

@@ -199,12 +199,17 @@ def test_an_export_has_everything_about_a_tenant_in_pages(api: Api) -> None:
     for n in range(3):
         assert api.purchase(tenant_id, 10, reference=f"invoice {n}").status_code == 200
         assert api.consume(tenant_id, 2, description=f"call {n}").status_code == 200
+    rule = {"thresholds": [9, 3], "webhook_url": "https://example.invalid/hook"}
+    secret = api.http.put(f"/credits/alerts/{tenant_id}", json=rule).json()["secret"]
     key = api.issue(tenant_id, "read")
     with api.with_key(key) as reader:
         whole = exported(reader, tenant_id)
         paged = exported(reader, tenant_id, limit=2)
     (account,) = of_type(whole, "account")
     assert (account["format"], account["balance"], account["version"]) == ("shieldx-tenant-export/1", 24, 6)
+    (told,) = of_type(whole, "alert_rule")
+    assert told == {"type": "alert_rule", **rule, "secret_version": 1, "updated_at": told["updated_at"]}
+    assert secret not in json.dumps(whole)
     assert [g["reference"] for g in of_type(whole, "grant")] == ["invoice 0", "invoice 1", "invoice 2"]
     assert [t["description"] for t in of_type(whole, "transaction")][1::2] == ["call 0", "call 1", "call 2"]
     assert [k["key_id"] for k in of_type(whole, "key")] == [key.split("_")[1]]

@@ -245,8 +245,8 @@ class Undone:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._copies = ("ledger", "chain_links", "chain_heads", "events", "event_heads", "checkpoints", "tree")
-        self._tables = (*self._copies, "tree_segments")
+        self._tables = ("ledger", "chain_links", "chain_heads", "events", "event_heads", "checkpoints", "tree")
+        self._tables += ("tree_segments", "accounts")
 
     async def __aenter__(self) -> None:
         for table in self._tables:
