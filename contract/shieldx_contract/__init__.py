@@ -59,6 +59,7 @@ CACHE_SECRET_DIR: Final = f"{SECRETS_DIR}/cache"
 AUTH_SECRET_DIR: Final = f"{SECRETS_DIR}/auth"
 AUDIT_SECRET_DIR: Final = f"{SECRETS_DIR}/audit"
 S3_SECRET_DIR: Final = f"{SECRETS_DIR}/s3"
+BILLING_SECRET_DIR: Final = f"{SECRETS_DIR}/billing"
 
 # --- keys in Secrets
 SECRET_URI_KEY: Final = "uri"  # noqa: S105 - the name of a key in a Secret, as the next ones
@@ -68,6 +69,7 @@ SECRET_AUDIT_SIGNING_KEY: Final = "signing-key"  # noqa: S105
 SECRET_MASTER_KEYS: Final = "master-keys"  # noqa: S105
 SECRET_S3_ACCESS_KEY_ID: Final = "access-key-id"  # noqa: S105
 SECRET_S3_SECRET_ACCESS_KEY: Final = "secret-access-key"  # noqa: S105
+SECRET_BILLING_KEY: Final = "key"  # noqa: S105
 
 # --- command lines of the one image
 CREDITS_SERVE: Final = ("python", "-m", "shieldx_runtime", "credits", "serve")
@@ -95,6 +97,19 @@ ENV_SHADOW_EVALUATION_UID: Final = "SHIELDX_SHADOW_EVALUATION_UID"
 ENV_SHADOW_QUESTION: Final = "SHIELDX_SHADOW_QUESTION"
 ENV_SHADOW_TASK_FILE: Final = "SHIELDX_SHADOW_TASK_FILE"
 ENV_SHADOW_S3_CREDENTIALS_DIR: Final = "SHIELDX_SHADOW_S3_CREDENTIALS_DIR"
+
+# --- what evaluations of the shadow API cost their tenants
+ENV_SHADOW_BILLING_URL: Final = "SHIELDX_SHADOW_BILLING_URL"
+"""The credits API that holds and takes the credits. Unset: evaluations cost nothing."""
+ENV_SHADOW_BILLING_KEY_FILE: Final = "SHIELDX_SHADOW_BILLING_KEY_FILE"
+ENV_SHADOW_BILLING_PRICE: Final = "SHIELDX_SHADOW_BILLING_CREDITS_PER_1000_SAMPLES"
+ENV_SHADOW_BILLING_HOLD_S: Final = "SHIELDX_SHADOW_BILLING_HOLD_S"
+SHADOW_BILLING_MAX_PRICE: Final = 1_000_000
+SHADOW_BILLING_HOLD_S: Final = 3600
+SHADOW_BILLING_MIN_HOLD_S: Final = 600
+"""Longer than one evaluation may take, with time to wait before and to settle after it."""
+SHADOW_BILLING_MAX_HOLD_S: Final = 86_400
+"""No longer than the ledger knows an idempotency key: a lost answer is found again for as long as there is a hold."""
 
 # --- paths of the credits API that the operator calls
 CREDITS_TENANT_PATH: Final = "/credits/tenants/{tenant_id}"

@@ -57,11 +57,12 @@ app.add_typer(backup.build(_ledger), name="backup")
 def _serve_shadow() -> None:
     from shieldx_runtime.credits.repository import Repository  # noqa: PLC0415 - the keys are the credits service's
     from shieldx_runtime.shadow.service.app import run  # noqa: PLC0415 - as above
+    from shieldx_runtime.shadow.service.terms import load as load_terms  # noqa: PLC0415 - as above
 
     try:
         settings = load_serve({ENV_REQUEST_TIMEOUT_S: _EVALUATE_TIMEOUT_S, **os.environ})
         log.configure(load_log(os.environ).level)
-        uvloop.run(run(settings, lambda database: Repository(database).key))
+        uvloop.run(run(settings, lambda database: Repository(database).key, load_terms(os.environ)))
     except SettingsError as error:
         raise _end(str(error), _EXIT_SETTINGS) from error
     except (ListenError, MigrationError) as error:

@@ -6,12 +6,27 @@ import pytest
 
 from dev.devserver.ports import LOOPBACK, free_port
 from dev.devserver.process import Child
-from shieldx_contract import ENV_HEALTH_PORT, ENV_HTTP_PORT, READINESS_PATH, SHADOW_SERVE
+from shieldx_contract import (
+    ENV_HEALTH_PORT,
+    ENV_HTTP_PORT,
+    ENV_SHADOW_BILLING_KEY_FILE,
+    ENV_SHADOW_BILLING_PRICE,
+    ENV_SHADOW_BILLING_URL,
+    READINESS_PATH,
+    SHADOW_SERVE,
+)
 from tests.integration.harness import Api, Stack
+
+PRICE = 5
 
 
 def start(stack: Stack, exits: ExitStack, name: str, **settings: str) -> Api:
     """A process of the shadow API beside the credits service, as a pod runs it, and a client of it."""
+    return launch(stack, exits, name, **settings)[1]
+
+
+def launch(stack: Stack, exits: ExitStack, name: str, **settings: str) -> tuple[Child, Api]:
+    """As `start`, with the process."""
     port, health_port = free_port(), free_port()
     child = Child("the shadow service", stack.folder / f"{name}.log")
     exits.callback(child.stop)
@@ -33,7 +48,19 @@ def start(stack: Stack, exits: ExitStack, name: str, **settings: str) -> Api:
     api = Api(f"http://{LOOPBACK}:{port}", stack.admin_key)
     api.http.timeout = 60
     exits.callback(api.close)
-    return api
+    return child, api
+
+
+def billing(stack: Stack, url: str) -> dict[str, str]:
+    """Settings by which evaluations are paid through the credits API at `url`: 5 credits for 1,000 samples."""
+    key_file = stack.folder / "billing-key"
+    if not key_file.exists():
+        key_file.write_text(stack.api.issue(None, "consume"), encoding="utf-8")
+    return {
+        ENV_SHADOW_BILLING_URL: url,
+        ENV_SHADOW_BILLING_KEY_FILE: str(key_file),
+        ENV_SHADOW_BILLING_PRICE: str(PRICE),
+    }
 
 
 @pytest.fixture(scope="session")

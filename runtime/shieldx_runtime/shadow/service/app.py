@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
+from shieldx_contract import ENV_SHADOW_BILLING_KEY_FILE
 from shieldx_runtime.core import log
 from shieldx_runtime.core.auth import Authenticator, Lookup
 from shieldx_runtime.core.database import Database
@@ -18,11 +19,15 @@ from shieldx_runtime.core.migrations import Migration, schema_problem
 from shieldx_runtime.core.migrations import run as migrate
 from shieldx_runtime.core.server import listen, serve
 from shieldx_runtime.core.settings import ServeSettings
+from shieldx_runtime.shadow.service.billing import Billing
+from shieldx_runtime.shadow.service.charges import Charges
+from shieldx_runtime.shadow.service.ledger import Ledger
 from shieldx_runtime.shadow.service.pool import Pool
 from shieldx_runtime.shadow.service.routes import SAMPLES_PATH, build_api
-from shieldx_runtime.shadow.service.service import ShadowService
+from shieldx_runtime.shadow.service.service import LOST_AFTER_S, ShadowService
 from shieldx_runtime.shadow.service.store import SCHEMA, Store, migrations
 from shieldx_runtime.shadow.service.telling import Told
+from shieldx_runtime.shadow.service.terms import Terms
 from shieldx_runtime.shadow.service.traffic import MAX_INGEST_BYTES
 
 MAX_IN_FLIGHT: Final = 256
@@ -37,8 +42,8 @@ KeysOf = Callable[[Database], Lookup]
 """How issued keys are looked up: the slice of credits has them."""
 
 
-async def run(settings: ServeSettings, keys_of: KeysOf) -> None:
-    """Brings its schema up to date and serves until SIGTERM.
+async def run(settings: ServeSettings, keys_of: KeysOf, terms: Terms | None) -> None:
+    """Brings its schema up to date and serves until SIGTERM. `terms` None: evaluations cost nothing.
 
     Raises:
         ListenError: a port is taken.
@@ -56,7 +61,8 @@ async def run(settings: ServeSettings, keys_of: KeysOf) -> None:
         rate_limit=settings.rate_limit,
     )
     health = Health(_checks(Store(control), migrations()))
-    service = ShadowService(Store(database), Pool(), Told(metrics.registry))
+    told = Told(metrics.registry)
+    service = ShadowService(Store(database), Pool(), told, _billing(terms, Charges(database), told))
     api = build_api(service, request_timeout_s=timeout_s)
     edge = Edge(
         api,
@@ -93,6 +99,13 @@ async def run(settings: ServeSettings, keys_of: KeysOf) -> None:
             await service.end()
             await database.close()
             await control.close()
+
+
+def _billing(terms: Terms | None, charges: Charges, told: Told) -> Billing | None:
+    if terms is None:
+        return None
+    ledger = Ledger(terms.url, terms.key_file, ENV_SHADOW_BILLING_KEY_FILE)
+    return Billing(terms, charges, ledger, told.charge, lost_after_s=LOST_AFTER_S)
 
 
 def _checks(store: Store, shipped: Sequence[Migration]) -> dict[str, Check]:

@@ -18,8 +18,14 @@ from shieldx_runtime.core.faults import DatabaseUnavailableError
 from shieldx_runtime.core.openapi import refusals
 from shieldx_runtime.core.problems import Kind, ProblemError
 from shieldx_runtime.shadow.errors import TaskError
+from shieldx_runtime.shadow.service.billing import (
+    BillingUnavailableError,
+    InsufficientCreditsError,
+    PaymentError,
+)
 from shieldx_runtime.shadow.service.schemas import (
     Accepted,
+    Charge,
     EvaluateBody,
     EvaluationAnswer,
     IngestAnswer,
@@ -41,6 +47,9 @@ QUEUE_FULL: Final = Kind("queue-full", 429, "Too many evaluations wait")
 FAILED: Final = Kind("evaluation-failed", 422, "The evaluation failed")
 CANCELLED: Final = Kind("evaluation-cancelled", 409, "The evaluation was cancelled")
 ENDED: Final = Kind("evaluation-ended", 409, "The evaluation has come to its end")
+INSUFFICIENT: Final = Kind("insufficient-credits", 402, "Insufficient credits")
+UNKNOWN_TENANT: Final = Kind("unknown-tenant", 404, "Unknown tenant")
+NOT_PAID: Final = Kind("credits-unavailable", 503, "Credits unavailable")
 _ENDS: Final = ("completed", "failed", "cancelled")
 
 
@@ -154,6 +163,18 @@ async def _asked(request: Request, body: EvaluateBody, principal: Principal) -> 
     except FullError as error:
         told = "as many evaluations wait as can: ask again later"
         raise ProblemError(QUEUE_FULL, told, headers={"Retry-After": "5"}) from error
+    except PaymentError as error:
+        raise _unpaid(error) from error
+
+
+def _unpaid(error: PaymentError) -> ProblemError:
+    if isinstance(error, InsufficientCreditsError):
+        # as the credits service says it
+        told: dict[str, Any] = {"success": False, "error": INSUFFICIENT.title}
+        return ProblemError(INSUFFICIENT, str(error), **told, available=error.available, required=error.required)
+    if isinstance(error, BillingUnavailableError):
+        return ProblemError(NOT_PAID, str(error), headers={"Retry-After": "5"})
+    return ProblemError(UNKNOWN_TENANT, str(error))
 
 
 async def _found(request: Request, eval_id: uuid.UUID, principal: Principal) -> Kept:
@@ -168,8 +189,17 @@ def _standing(kept: Kept) -> Accepted:
     if kept.lost and status not in _ENDS:
         status, error = "failed", "the process that worked on it is gone: ask again"
     return Accepted(
-        eval_id=kept.eval_id, status=cast("Status", status), judged=kept.judged, samples=kept.samples, error=error
+        eval_id=kept.eval_id,
+        status=cast("Status", status),
+        judged=kept.judged,
+        samples=kept.samples,
+        error=error,
+        charge=_charge(kept),
     )
+
+
+def _charge(kept: Kept) -> Charge | None:
+    return None if kept.charge is None else Charge(state=kept.charge.value, credits=kept.credits)
 
 
 def _completed(kept: Kept) -> EvaluationAnswer:
@@ -209,6 +239,7 @@ def _completed(kept: Kept) -> EvaluationAnswer:
         dataset_digest=answer["datasetDigest"],
         engine=answer["engine"],
         cached=answer["cached"],
+        charge=_charge(kept),
     )
 
 
@@ -238,9 +269,10 @@ def build_api(service: ShadowService | None, *, request_timeout_s: float = 30.0)
     app.exception_handler(Exception)(_answer_failure)
     kind: dict[str, Any] = {"tags": ["shadow"]}
     missing = refusals(problems.NOT_FOUND)
-    asks = refusals(problems.NOT_FOUND, WRONG_RULE, QUEUE_FULL)
+    asked = (problems.NOT_FOUND, WRONG_RULE, QUEUE_FULL, INSUFFICIENT, UNKNOWN_TENANT, NOT_PAID)
+    asks = refusals(*asked)
     answers: dict[int | str, dict[str, Any]] = {
-        **refusals(problems.NOT_FOUND, WRONG_RULE, QUEUE_FULL, FAILED, CANCELLED),
+        **refusals(*asked, FAILED, CANCELLED),
         202: {"model": Accepted, "description": "Not answered in time: it goes on, and Location has its result."},
     }
     one = "/shadow/evaluations/{eval_id}"

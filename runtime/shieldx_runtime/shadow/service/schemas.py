@@ -51,6 +51,17 @@ class EvaluateBody(Body):
         return {"type": self.rule_type, **self.rule_config}
 
 
+class Charge(BaseModel):
+    """What an evaluation costs its tenant.
+
+    `credits`: while `state` is reserving or held, what it may cost at the most; when it is committing or committed,
+    what it does cost; else 0.
+    """
+
+    state: Literal["reserving", "held", "committing", "cancelling", "committed", "cancelled", "refused", "lapsed"]
+    credits: int
+
+
 class Interval(BaseModel):
     """A ratio with its 95% interval; all are null where there was nothing to divide by."""
 
@@ -84,6 +95,7 @@ class EvaluationAnswer(BaseModel):
     dataset_digest: str
     engine: str
     cached: bool
+    charge: Charge | None = None
 
 
 class Accepted(BaseModel):
@@ -94,6 +106,7 @@ class Accepted(BaseModel):
     judged: int = 0
     samples: int = 0
     error: str | None = None
+    charge: Charge | None = None
 
 
 class Mistake(BaseModel):

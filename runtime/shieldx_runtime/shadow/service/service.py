@@ -17,6 +17,8 @@ from shieldx_runtime.shadow.errors import DataError, TaskError
 from shieldx_runtime.shadow.evaluation import CancelledError, Evaluation, engine
 from shieldx_runtime.shadow.parse import parse
 from shieldx_runtime.shadow.service import traffic
+from shieldx_runtime.shadow.service.billing import Billing, PaymentError, time_left_s
+from shieldx_runtime.shadow.service.charge import Charge
 from shieldx_runtime.shadow.service.pool import Pool
 from shieldx_runtime.shadow.service.schemas import EvaluateBody
 from shieldx_runtime.shadow.service.slate import Slate
@@ -34,6 +36,9 @@ BEAT_S: Final = 1.0
 SLOW_BEAT_S: Final = 10.0
 """For those that only wait."""
 LOST_AFTER_S: Final = 60.0
+_TOO_LONG: Final = (
+    f"it took longer than {EVALUATION_TIMEOUT_S:g} s, or than credits are held for it: draw fewer samples"
+)
 _logger = log.get(__name__)
 
 
@@ -46,6 +51,7 @@ class Asked:
     status: str = "queued"
     samples: int = 0
     slate: Slate | None = None
+    charge: Charge | None = None
     cancelled: bool = False
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -61,7 +67,9 @@ class Asked:
 class ShadowService:
     """What the routes call. `begin` starts its workers, `end` stops them."""
 
-    def __init__(self, store: Store, pool: Pool, told: Told) -> None:
+    def __init__(self, store: Store, pool: Pool, told: Told, billing: Billing | None = None) -> None:
+        """`billing` None: evaluations cost nothing."""
+        self._billing = billing
         self._store = store
         self._pool = pool
         self._told = told
@@ -73,6 +81,8 @@ class ShadowService:
     def begin(self) -> None:
         self._tasks = [asyncio.create_task(self._work(), name=f"evaluations {n}") for n in range(self._pool.size)]
         self._tasks.append(asyncio.create_task(self._beat(), name="evaluations' heartbeat"))
+        if self._billing is not None:
+            self._tasks.append(asyncio.create_task(self._billing.keep(), name="charges"))
 
     async def end(self) -> None:
         for task in self._tasks:
@@ -94,6 +104,7 @@ class ShadowService:
             TaskError: a rule cannot be compiled.
             FullError: too many are waiting.
             DatabaseUnavailableError: it could not be written down.
+            PaymentError: nobody pays for it.
         """
         if body.rule_config.get("type", body.rule_type) != body.rule_type:
             raise TaskError(
@@ -103,7 +114,7 @@ class ShadowService:
         self._turns.require_place(body.tenant_id)
         asked = Asked(uuid.uuid4(), body)
         # written down before a worker may see it: what it finds would have no row to go to
-        await self._store.insert_evaluation(asked.eval_id, body.tenant_id, body.model_dump())
+        await self._write_down(asked)
         try:
             self._turns.put(body.tenant_id, asked)
         except FullError:  # by others, in between
@@ -111,6 +122,17 @@ class ShadowService:
             raise
         self._mine[asked.eval_id] = asked
         return asked
+
+    async def _write_down(self, asked: Asked) -> None:
+        body, question = asked.body, asked.body.model_dump()
+        if self._billing is None:
+            await self._store.insert_evaluation(asked.eval_id, body.tenant_id, question)
+            return
+        try:
+            asked.charge = await self._billing.hold(asked.eval_id, body.tenant_id, body.sample_size, question)
+        except PaymentError as error:
+            await self._fail(asked, str(error))
+            raise
 
     async def find(self, eval_id: uuid.UUID, tenant_id: str | None) -> Kept | None:
         """As it stands; None where there is none that this tenant may see. Raises: DatabaseUnavailableError."""
@@ -159,7 +181,12 @@ class ShadowService:
                 asked.status = status
                 self._mine.pop(asked.eval_id, None)
                 asked.done.set()
+                self._settle()
                 self._told.evaluation(status, time.monotonic() - began_s)
+
+    def _settle(self) -> None:
+        if self._billing is not None:
+            self._billing.wake()
 
     async def _evaluate(self, asked: Asked, began_s: float) -> str:
         body = asked.body
@@ -182,7 +209,7 @@ class ShadowService:
         except CancelledError:
             if asked.cancelled:  # the row says so already
                 return "cancelled"
-            return await self._fail(asked, f"it took longer than {EVALUATION_TIMEOUT_S:g} s: draw fewer samples")
+            return await self._fail(asked, _TOO_LONG)
         result = judge(counts, Gates.from_dict(body.gates.model_dump(exclude_none=True)), body.prevalence)
         answer = {
             "result": result.to_dict(),
@@ -196,8 +223,10 @@ class ShadowService:
         if asked.cancelled:
             return "cancelled"
         judged = counts.matrix.total
+        # an answer that was there already costs nothing: nothing was judged for it
+        owed = self._billing.owed(judged) if self._billing and kept is None else 0
         await self._store.finish(
-            asked.eval_id, "completed", digest=digest, answer=answer, mistakes=mistakes, judged=judged
+            asked.eval_id, "completed", digest=digest, answer=answer, mistakes=mistakes, judged=judged, owed=owed
         )
         self._told.f1(body.rule_id, result.measured.f1.value)
         return "completed"
@@ -208,7 +237,10 @@ class ShadowService:
         try:
             if asked.cancelled:
                 raise CancelledError("cancelled before it began")
-            return await self._pool.judge(task, path, EVALUATION_TIMEOUT_S)
+            timeout_s = time_left_s(asked.charge, EVALUATION_TIMEOUT_S)
+            if not timeout_s:
+                raise DataError("its credits were held for too short a time to wait and be judged: ask again")
+            return await self._pool.judge(task, path, timeout_s)
         finally:
             slate, asked.slate = asked.slate, None
             slate.close()

@@ -19,10 +19,17 @@ FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS m (eval_id, judged, sampl
 WHERE e.eval_id = m.eval_id AND e.status IN ('queued', 'running') RETURNING e.eval_id;
 
 -- name: finish
-UPDATE shadow.evaluations
-SET status = $2, finished_at = now(), seen_at = now(), digest = $3, answer = $4, mistakes = $5, error = $6,
-    judged = coalesce($7, judged), samples = coalesce($7, samples)
-WHERE eval_id = $1 AND status IN ('queued', 'running');
+-- What the answer costs is written with it: neither is ever there without the other.
+WITH ended AS (
+    UPDATE shadow.evaluations
+    SET status = $2, finished_at = now(), seen_at = now(), digest = $3, answer = $4, mistakes = $5, error = $6,
+        judged = coalesce($7, judged), samples = coalesce($7, samples)
+    WHERE eval_id = $1 AND status IN ('queued', 'running') RETURNING eval_id
+)
+UPDATE shadow.charges c
+SET state = CASE WHEN $8::bigint > 0 AND c.state = 'held' THEN 'committing' ELSE 'cancelling' END, owed = $8,
+    next_try_at = now(), changed_at = now()
+FROM ended WHERE c.eval_id = ended.eval_id AND c.state IN ('reserving', 'held');
 
 -- name: cancel
 UPDATE shadow.evaluations SET status = 'cancelled', finished_at = now(), seen_at = now()
@@ -34,9 +41,10 @@ WHERE tenant_id = $1 AND digest = $2 AND status = 'completed' AND finished_at >=
 ORDER BY finished_at DESC LIMIT 1;
 
 -- name: evaluation
-SELECT eval_id, tenant_id, status, answer, mistakes, error, judged, samples,
-    seen_at < now() - make_interval(secs => $3) AS lost
-FROM shadow.evaluations WHERE eval_id = $1 AND ($2::text IS NULL OR tenant_id = $2);
+SELECT e.eval_id, e.tenant_id, e.status, e.answer, e.mistakes, e.error, e.judged, e.samples,
+    e.seen_at < now() - make_interval(secs => $3) AS lost, c.state AS charge, c.most, c.owed
+FROM shadow.evaluations e LEFT JOIN shadow.charges c ON c.eval_id = e.eval_id
+WHERE e.eval_id = $1 AND ($2::text IS NULL OR e.tenant_id = $2);
 
 -- name: forget_samples
 DELETE FROM shadow.samples WHERE id IN (

@@ -8,8 +8,9 @@ from importlib import resources
 from typing import Any, Final
 
 from shieldx_runtime.core import statements
-from shieldx_runtime.core.database import Database
+from shieldx_runtime.core.database import Database, Record
 from shieldx_runtime.core.migrations import Migration, applied_statement, load
+from shieldx_runtime.shadow.service.charge import State
 
 SCHEMA: Final = "shadow"
 _SQL: Final = statements.load(resources.files("shieldx_runtime.shadow.service") / "statements.sql")
@@ -22,7 +23,10 @@ def migrations() -> tuple[Migration, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An evaluation as it stands: `judged` of `samples`. `lost`: nobody has worked on it for a while."""
+    """An evaluation as it stands: `judged` of `samples`. `lost`: nobody has worked on it for a while.
+
+    `charge` None: it costs nothing. `credits`: what was taken, or what is held for it.
+    """
 
     eval_id: uuid.UUID
     tenant_id: str
@@ -33,6 +37,8 @@ class Kept:
     judged: int
     samples: int
     lost: bool
+    charge: State | None = None
+    credits: int = 0
 
 
 class Store:
@@ -56,7 +62,7 @@ class Store:
         return [(row["id"], row["line"]) for row in rows]
 
     async def insert_evaluation(self, eval_id: uuid.UUID, tenant_id: str, question: dict[str, Any]) -> None:
-        await self._database.fetch(_SQL["insert_evaluation"], eval_id, tenant_id, _json(question))
+        await self._database.fetch(_SQL["insert_evaluation"], eval_id, tenant_id, as_json(question))
 
     async def start(self, eval_id: uuid.UUID) -> bool:
         """From queued to running. False where it has come to an end meanwhile: somebody cancelled it."""
@@ -81,8 +87,10 @@ class Store:
         mistakes: dict[str, Any] | None = None,
         error: str | None = None,
         judged: int | None = None,
+        owed: int = 0,
     ) -> None:
-        told = (_json(answer), _json(mistakes), error, judged)
+        """The end of one that has not ended yet. `owed`: credits that its answer costs."""
+        told = (as_json(answer), as_json(mistakes), error, judged, owed)
         await self._database.fetch(_SQL["finish"], eval_id, status, digest, *told)
 
     async def cached(self, tenant_id: str, digest: bytes, age_s: float) -> tuple[dict[str, Any], dict[str, Any]] | None:
@@ -97,7 +105,8 @@ class Store:
             return None
         answer, mistakes = (None if row[name] is None else json.loads(row[name]) for name in ("answer", "mistakes"))
         plain = {name: row[name] for name in ("eval_id", "tenant_id", "status", "error", "judged", "samples", "lost")}
-        return Kept(answer=answer, mistakes=mistakes, **plain)
+        charge = State(row["charge"]) if row["charge"] else None
+        return Kept(answer=answer, mistakes=mistakes, charge=charge, credits=_credits(charge, row), **plain)
 
     async def forget(self, samples_age_s: float, evaluations_age_s: float, most: int) -> int:
         """Deletes at most `most` of each that are older; how many went."""
@@ -106,6 +115,14 @@ class Store:
         return len(samples) + len(evaluations)
 
 
-def _json(value: dict[str, Any] | None) -> str | None:
+def _credits(charge: State | None, row: Record) -> int:
+    """What an evaluation has cost, will cost, or may."""
+    if charge in (State.RESERVING, State.HELD):
+        return int(row["most"])
+    return int(row["owed"]) if charge in (State.COMMITTING, State.COMMITTED) else 0
+
+
+def as_json(value: dict[str, Any] | None) -> str | None:
+    """What a jsonb column takes."""
     # PostgreSQL's jsonb takes no NUL, which a payload may have: shown as the sign for it
     return None if value is None else json.dumps(value).replace("\\u0000", "\\u2400")

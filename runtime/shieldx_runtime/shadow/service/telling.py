@@ -21,6 +21,10 @@ class Told:
         self._f1 = Gauge("shadow_rule_f1_score", "F1 of a rule's last evaluation", ["rule_id"], registry=registry)
         self._queue = Gauge("shadow_worker_pool_queue_size", "Evaluations that wait for a process", registry=registry)
         self._rules: set[str] = set()
+        self._charges = Counter(
+            "shadow_charges", "Paid evaluations by how their charge ended", ["result"], registry=registry
+        )
+        self._credits = Counter("shadow_credits_charged", "Credits taken for evaluations", registry=registry)
 
     def watch_queue(self, size: Callable[[], int]) -> None:
         self._queue.set_function(size)
@@ -28,6 +32,10 @@ class Told:
     def evaluation(self, result: str, seconds: float) -> None:
         self._total.labels(result).inc()
         self._durations.observe(seconds)
+
+    def charge(self, result: str, credits_: int) -> None:
+        self._charges.labels(result).inc()
+        self._credits.inc(credits_)
 
     def f1(self, rule_id: str, value: float | None) -> None:
         if value is None:

@@ -1,0 +1,40 @@
+-- name: open
+WITH asked AS (
+    INSERT INTO shadow.evaluations (eval_id, tenant_id, question, status) VALUES ($1, $2, $3, 'queued')
+    RETURNING eval_id, tenant_id
+)
+INSERT INTO shadow.charges (eval_id, tenant_id, state, most, hold_s)
+SELECT eval_id, tenant_id, 'reserving', $4, $5 FROM asked;
+
+-- name: record
+UPDATE shadow.charges
+SET state = $3, reservation_id = $4, hold_until = $5, problem = $6, changed_at = now(),
+    tries = CASE WHEN state = $3 THEN tries ELSE 0 END, next_try_at = now() + make_interval(secs => $7)
+WHERE eval_id = $1 AND state = $2 RETURNING eval_id;
+
+-- name: end_lost
+-- Nobody works on them any more: their process is gone.
+UPDATE shadow.evaluations SET status = 'failed', finished_at = now(), error = $2
+WHERE eval_id IN (
+    SELECT eval_id FROM shadow.evaluations
+    WHERE status IN ('queued', 'running') AND seen_at < now() - make_interval(secs => $1)
+    ORDER BY seen_at LIMIT $3 FOR UPDATE SKIP LOCKED
+) RETURNING eval_id;
+
+-- name: cancel_ended
+-- Evaluations that came to an end and owe nothing. What is owed is written with the answer, in one statement.
+UPDATE shadow.charges SET state = 'cancelling', next_try_at = now(), changed_at = now()
+WHERE state IN ('reserving', 'held') AND eval_id IN (
+    SELECT c.eval_id FROM shadow.charges c JOIN shadow.evaluations e USING (eval_id)
+    WHERE c.state IN ('reserving', 'held') AND e.status NOT IN ('queued', 'running') LIMIT $1
+) RETURNING eval_id;
+
+-- name: claim
+-- Whoever takes one has it to itself for a while; a crash gives it back by then. The keys of its calls would keep two
+-- from doing harm.
+UPDATE shadow.charges SET tries = tries + 1, next_try_at = now() + make_interval(secs => $1)
+WHERE eval_id IN (
+    SELECT eval_id FROM shadow.charges WHERE state IN ('committing', 'cancelling') AND next_try_at <= now()
+    ORDER BY next_try_at LIMIT $2 FOR UPDATE SKIP LOCKED
+) RETURNING eval_id, tenant_id, state, most, hold_s, owed, reservation_id, hold_until, problem, tries,
+    now() > asked_at + make_interval(secs => hold_s + CASE WHEN reservation_id IS NULL THEN $3::float8 ELSE $4::float8 END) AS over;
