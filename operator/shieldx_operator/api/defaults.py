@@ -113,6 +113,7 @@ _CHOICES: Final = frozenset(
         ("database", "managed"),
         ("cache", "external"),
         ("cache", "managed"),
+        ("billing",),
     }
 )
 """Branches that a spec takes or leaves: a default never adds one."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from shieldx_contract import SECRET_BILLING_KEY, SHADOW_BILLING_HOLD_S
 from shieldx_operator.api.apiservice import Image, LogLevel, Profile
 from shieldx_operator.api.base import Model
 from shieldx_operator.api.common import LocalObjectReference, Scheduling
@@ -11,6 +12,7 @@ from shieldx_operator.api.defaults import (
     EffectiveDisruption,
     EffectiveNetwork,
     EffectiveResources,
+    EffectiveSecretReference,
     changed,
     filled,
 )
@@ -37,6 +39,7 @@ SHADOW_SERVICE: Final[dict[str, Any]] = {
         "drainDelaySeconds": 5,
         "terminationGracePeriodSeconds": 60,
     },
+    "billing": {"keySecretRef": {"key": SECRET_BILLING_KEY}, "holdSeconds": SHADOW_BILLING_HOLD_S},
     "scheduling": {},
     "suspend": False,
 }
@@ -80,8 +83,14 @@ class EffectiveShadowSettings(Model):
     termination_grace_period_seconds: int
 
 
+class EffectiveBilling(Model):
+    credits_per_thousand_samples: int
+    key_secret_ref: EffectiveSecretReference
+    hold_seconds: int
+
+
 class EffectiveShadowService(Model):
-    """A ShadowService's spec with every default filled in."""
+    """A ShadowService's spec with every default filled in. `billing` None: evaluations cost nothing."""
 
     profile: Profile
     version: str | None = None
@@ -92,6 +101,7 @@ class EffectiveShadowService(Model):
     resources: EffectiveResources
     network: EffectiveNetwork
     settings: EffectiveShadowSettings
+    billing: EffectiveBilling | None = None
     scheduling: Scheduling
     suspend: bool
 

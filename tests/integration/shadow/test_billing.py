@@ -3,23 +3,27 @@
 import json
 import os
 import random
+import re
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from dev.devserver.ports import LOOPBACK
-from tests.integration.harness import Api, Stack, assert_books_balance, problem_of
+from tests.integration.harness import Api, Stack, assert_books_balance, new_tenant_id, problem_of
 from tests.integration.shadow.conftest import PRICE, billing, launch, start
 from tests.integration.shadow.test_api import lines, question, send
 
+GUIDE = Path(__file__).resolve().parents[3] / "docs" / "guides" / "shadow-billing.md"
 FUNDS = 1000
 MOST, OWED = PRICE, 1
 """For a sample size of 1,000, and for the 200 samples that there are."""
@@ -267,3 +271,27 @@ def test_while_the_credits_service_is_away_nothing_is_asked_and_nothing_stays_he
     keeper.open()
     settled(stack, tenant)
     assert kinds(api, tenant) == ["reserve", "cancel"]
+
+
+def test_every_example_of_the_guide_gives_what_it_says(paid: Api, stack: Stack) -> None:
+    script = "\n".join(re.findall(r"^```bash\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL))
+    expected = re.findall(r" # (\d{3})$", script, re.MULTILINE)
+    told = {
+        "SHIELDX_URL": paid.url,
+        "SHIELDX_CREDITS_URL": stack.api.url,
+        "SHIELDX_ADMIN_KEY": stack.admin_key,
+        "SHIELDX_TENANT": new_tenant_id(),
+    }
+    run = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        env={**os.environ, **told},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert re.findall(r"^-> (\d{3})$", run.stdout, re.MULTILINE) == expected
+    assert len(expected) == 7
+    assert re.search(r'"charge":\{"state":"commit(ting|ted)","credits":1\}', run.stdout)
+    assert re.search(r'"available": 7, "required": 10', run.stdout)

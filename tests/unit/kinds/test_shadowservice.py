@@ -2,6 +2,8 @@ import copy
 import dataclasses
 from typing import Any
 
+import pytest
+
 from shieldx_operator.blocks.resources import SECRET
 from shieldx_operator.engine.permissions import required
 from shieldx_operator.engine.types import Obj, Ref
@@ -171,3 +173,82 @@ def test_it_may_read_the_credits_service_and_never_change_it() -> None:
     assert verbs == {"get", "list"}
     both = required([ShadowServiceKind(SETTINGS), CreditsServiceKind(SETTINGS)])
     assert len(both) <= len(rules) + len(required([CreditsServiceKind(SETTINGS)]))
+
+
+BILLING: Obj = {"billing": {"creditsPerThousandSamples": 5, "keySecretRef": {"name": "shadow-billing"}}}
+KEY = "sxk_0123456789abcdef_" + "k" * 43
+
+
+def paid(**data: str) -> World:
+    w = world(BILLING)
+    w.objects[Ref(SECRET, "team", "shadow-billing")] = secret("team", "shadow-billing", data or {"key": KEY})
+    return w
+
+
+def test_paid_evaluations_reach_the_credits_service_with_a_key_out_of_a_file() -> None:
+    objects = built(paid())
+    environment = objects["ConfigMap shadow-config"]["data"]
+    told = {k: v for k, v in environment.items() if "BILLING" in k}
+    assert told == {
+        "SHIELDX_SHADOW_BILLING_URL": "http://pay.team.svc:8080",
+        "SHIELDX_SHADOW_BILLING_KEY_FILE": "/etc/shieldx/secrets/billing/key",
+        "SHIELDX_SHADOW_BILLING_CREDITS_PER_1000_SAMPLES": "5",
+        "SHIELDX_SHADOW_BILLING_HOLD_S": "3600",
+    }
+    assert KEY not in str(objects), "the key stands in no object but its Secret"
+    spec = objects["Deployment shadow"]["spec"]["template"]["spec"]
+    (volume,) = [v for v in spec["volumes"] if v["name"] == "billing"]
+    assert (volume["secret"]["secretName"], volume["secret"]["items"]) == (
+        "shadow-billing",
+        [{"key": "key", "path": "key"}],
+    )
+    credits_pods = {
+        "app.kubernetes.io/name": "credits",
+        "app.kubernetes.io/instance": "pay",
+        "app.kubernetes.io/component": "api",
+    }
+    rule = objects["NetworkPolicy shadow-api"]["spec"]["egress"][-1]
+    assert rule["to"][0]["podSelector"]["matchLabels"] == credits_pods
+    assert rule["ports"] == [{"protocol": "TCP", "port": 8080}]
+    let_in = objects["NetworkPolicy shadow-to-api"]["spec"]
+    assert (let_in["podSelector"]["matchLabels"], let_in["policyTypes"]) == (credits_pods, ["Ingress"])
+
+
+def test_evaluations_that_cost_nothing_reach_no_credits_service() -> None:
+    objects = built(world())
+    assert not any("BILLING" in name for name in objects["ConfigMap shadow-config"]["data"])
+    assert "NetworkPolicy shadow-to-api" not in objects
+    assert len(objects["NetworkPolicy shadow-api"]["spec"]["egress"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [({}, "SecretNotFound"), ({"other": KEY}, "SecretKeyMissing"), ({"key": "abc"}, "SecretInvalid")],
+)
+def test_a_key_that_is_not_there_is_told_and_what_serves_goes_on(data: dict[str, str], reason: str) -> None:
+    w = world()
+    w.step()
+    roll_out(w)
+    before = copy.deepcopy(w.one("Deployment", "shadow")["spec"]["template"])
+    w.parent["spec"] |= BILLING
+    w.parent["metadata"]["generation"] = 2
+    if data:
+        w.objects[Ref(SECRET, "team", "shadow-billing")] = secret("team", "shadow-billing", data)
+    w.step()
+    assert w.one("Deployment", "shadow")["spec"]["template"] == before
+    told = w.condition("BillingReady")
+    assert (told.status, told.reason) == ("False", reason)
+    assert "spec.billing.keySecretRef" in told.message
+    assert KEY not in told.message
+    assert w.condition("Stalled").status == "True"
+    w.objects[Ref(SECRET, "team", "shadow-billing")] = secret("team", "shadow-billing", {"key": KEY})
+    w.step()
+    assert "billing" in str(w.one("Deployment", "shadow")["spec"]["template"])
+    assert w.condition("BillingReady").status == "True"
+
+
+def test_a_service_whose_evaluations_nobody_can_pay_for_does_not_start() -> None:
+    w = world(BILLING)
+    assert w.plan().apply == ()
+    assert w.condition("Ready").reason == "SecretNotFound"
+    assert w.condition("Stalled").status == "True"

@@ -2,6 +2,7 @@
 
 from shieldx_contract import (
     AUTH_SECRET_DIR,
+    BILLING_SECRET_DIR,
     CACHE_SECRET_DIR,
     DATABASE_SECRET_DIR,
     ENV_ADMIN_KEY_FILE,
@@ -12,6 +13,10 @@ from shieldx_contract import (
     ENV_LOG_LEVEL,
     ENV_POOL_MAX_SIZE,
     ENV_REQUEST_TIMEOUT_S,
+    ENV_SHADOW_BILLING_HOLD_S,
+    ENV_SHADOW_BILLING_KEY_FILE,
+    ENV_SHADOW_BILLING_PRICE,
+    ENV_SHADOW_BILLING_URL,
     HEALTH_PORT,
     HTTP_PORT,
     SECRET_ADMIN_KEY,
@@ -19,6 +24,7 @@ from shieldx_contract import (
     SHADOW_SERVE,
 )
 from shieldx_operator.blocks import api, autoscaling
+from shieldx_operator.blocks.component import endpoint
 from shieldx_operator.blocks.network import (
     DNS,
     Rule,
@@ -28,7 +34,7 @@ from shieldx_operator.blocks.network import (
     policy,
 )
 from shieldx_operator.blocks.uri import secret_value, uri_port
-from shieldx_operator.blocks.workload import scratch_volume, secret_volume
+from shieldx_operator.blocks.workload import Volumes, scratch_volume, secret_volume
 from shieldx_operator.engine.types import Obj, Observation
 from shieldx_operator.kinds.shadowservice.view import Store, View
 from shieldx_operator.settings import OperatorSettings
@@ -47,6 +53,7 @@ def pods(v: View, database: Store, cache: Store, settings: OperatorSettings) -> 
         volumes=secret_volume("database", database.secret.name, DATABASE_SECRET_DIR, (database.key,))
         + secret_volume("cache", cache.secret.name, CACHE_SECRET_DIR, (cache.key,))
         + secret_volume("auth", v.auth_secret.name, AUTH_SECRET_DIR, (SECRET_ADMIN_KEY, SECRET_PEPPER_KEY))
+        + _billing_key(v)
         + scratch_volume("tmp", "/tmp", "1Gi"),  # noqa: S108 - a mount point in the pod: samples that are streamed through
         configuration={
             **api.LISTENING,
@@ -59,8 +66,28 @@ def pods(v: View, database: Store, cache: Store, settings: OperatorSettings) -> 
             ENV_CACHE_URI_FILE: f"{CACHE_SECRET_DIR}/{cache.key}",
             ENV_ADMIN_KEY_FILE: f"{AUTH_SECRET_DIR}/{SECRET_ADMIN_KEY}",
             ENV_KEY_PEPPER_FILE: f"{AUTH_SECRET_DIR}/{SECRET_PEPPER_KEY}",
+            **_billing(v),
         },
     )
+
+
+def _billing_key(v: View) -> Volumes:
+    billing = v.effective.billing
+    if billing is None:
+        return Volumes()
+    return secret_volume("billing", billing.key_secret_ref.name, BILLING_SECRET_DIR, (billing.key_secret_ref.key,))
+
+
+def _billing(v: View) -> dict[str, str]:
+    billing = v.effective.billing
+    if billing is None:
+        return {}
+    return {
+        ENV_SHADOW_BILLING_URL: endpoint(v.credits_service),
+        ENV_SHADOW_BILLING_KEY_FILE: f"{BILLING_SECRET_DIR}/{billing.key_secret_ref.key}",
+        ENV_SHADOW_BILLING_PRICE: str(billing.credits_per_thousand_samples),
+        ENV_SHADOW_BILLING_HOLD_S: str(billing.hold_seconds),
+    }
 
 
 def deployment(v: View, runtime: api.Pods) -> Obj:
@@ -94,10 +121,14 @@ def disruption_budget(v: View) -> Obj:
 
 
 def network(v: View, database: Store, cache: Store, seen: Observation) -> list[Obj]:
-    """A default deny, one policy for the API, and one that lets it in at each managed store of the credits service."""
+    """A default deny, one policy for the API, and one that lets it in at what it uses of the credits service.
+
+    That is each managed store, and the API where evaluations are paid.
+    """
     s = v.service
     callers = [p.to_json() for p in v.effective.network.allow_from]
     scrapers = [p.to_json() for p in v.effective.network.metrics_from]
+    billed = v.effective.billing is not None
     policies = [
         policy(s.metadata("-default-deny", api.COMPONENT), s.selector()),
         policy(
@@ -108,24 +139,30 @@ def network(v: View, database: Store, cache: Store, seen: Observation) -> list[O
                 *([ingress(callers, HTTP_PORT)] if callers else []),
                 *([ingress(scrapers, HEALTH_PORT)] if scrapers else []),
             ],
-            egress=[DNS, _to(v, database, seen), _to(v, cache, seen)],
+            egress=[DNS, _to(v, database, seen), _to(v, cache, seen), *([_to_credits(v)] if billed else [])],
         ),
     ]
     # the credits service's own policies let in its own pods alone; policies add up
-    return [*policies, *(policy_of_store(v, store) for store in (database, cache) if store.component is not None)]
+    used = [(store.component, store.port) for store in (database, cache) if store.component is not None]
+    used += [(api.COMPONENT, HTTP_PORT)] if billed else []
+    return [*policies, *(_let_in(v, component, port) for component, port in used)]
 
 
-def policy_of_store(v: View, store: Store) -> Obj:
-    """Lets this service's pods in at a managed store of the credits service, and says nothing of what leaves it."""
+def _let_in(v: View, component: str, port: int) -> Obj:
+    """Lets this service's pods in at a component of the credits service, and says nothing of what leaves it."""
     peers = peers_in_namespace(v.service.selector(api.COMPONENT))
     made = policy(
-        v.service.metadata(f"-to-{store.component}", api.COMPONENT),
-        v.credits_service.selector(store.component),
-        ingress=[ingress(peers, store.port)],
+        v.service.metadata(f"-to-{component}", api.COMPONENT),
+        v.credits_service.selector(component),
+        ingress=[ingress(peers, port)],
     )
     made["spec"]["policyTypes"] = ["Ingress"]
     made["spec"].pop("egress", None)
     return made
+
+
+def _to_credits(v: View) -> Rule:
+    return egress(peers_in_namespace(v.credits_service.selector(api.COMPONENT)), HTTP_PORT)
 
 
 def _to(v: View, store: Store, seen: Observation) -> Rule:

@@ -1,7 +1,9 @@
 """What must be true of a ShadowService: its pods run once the credits service, whose keys it takes, serves."""
 
+import re
 from typing import Final
 
+from shieldx_contract import API_KEY_PATTERN
 from shieldx_operator.blocks import api, postgres, redis
 from shieldx_operator.blocks.resources import (
     CONFIG_MAP,
@@ -14,6 +16,7 @@ from shieldx_operator.blocks.resources import (
     SERVICE,
     SERVICE_ACCOUNT,
 )
+from shieldx_operator.blocks.uri import secret_value
 from shieldx_operator.blocks.workload import pin_template
 from shieldx_operator.engine.types import Obj, Observation, Plan, Query, Reads, Ref
 from shieldx_operator.kinds.shadowservice import build
@@ -25,6 +28,8 @@ LASTING: Final = (SERVICE_ACCOUNT, DEPLOYMENT, HPA)
 """Never pruned: wanted whatever the spec says."""
 LOOKS_AT: Final = (SECRET, CREDITS_RESOURCE)
 LISTS: Final = (POD,)
+_USED: Final = (postgres.COMPONENT, redis.COMPONENT, api.COMPONENT)
+"""Components of the credits service that this one's pods may be let in at."""
 
 
 def reads(v: View, parent: Obj) -> Reads:
@@ -37,11 +42,12 @@ def reads(v: View, parent: Obj) -> Reads:
         DEPLOYMENT: ("",),
         HPA: ("",),
         PDB: ("",),
-        NETWORK_POLICY: ("-default-deny", "-api", f"-to-{postgres.COMPONENT}", f"-to-{redis.COMPONENT}"),
+        NETWORK_POLICY: ("-default-deny", "-api", *(f"-to-{component}" for component in _USED)),
     }
     refs = [Ref(r, namespace, f"{name}{suffix}") for r, suffixes in names.items() for suffix in suffixes]
     queries = {"pods": Query(POD, namespace, label_selector=v.service.label_selector())}
-    return Reads([*refs, v.credits, v.auth_secret, *_secrets_told(v, parent)], queries)
+    billing = () if v.billing_secret is None else (v.billing_secret,)
+    return Reads([*refs, v.credits, v.auth_secret, *billing, *_secrets_told(v, parent)], queries)
 
 
 def _secrets_told(v: View, parent: Obj) -> list[Ref]:
@@ -56,12 +62,30 @@ def credits_serve(v: View, seen: Observation) -> bool:
     return bool(told.get("readyReplicas")) and v.auth_secret in seen.objects
 
 
+def billing_problem(v: View, seen: Observation) -> tuple[str, str] | None:
+    """Reason and message where evaluations are to be paid and the key for it is not there."""
+    billing, ref = v.effective.billing, v.billing_secret
+    if billing is None or ref is None:
+        return None
+    key, where = billing.key_secret_ref.key, "spec.billing.keySecretRef"
+    wanted = "an API key of the credits service with the scope consume"
+    if ref not in seen.objects:
+        return "SecretNotFound", f"{where}: {ref} does not exist; create it with the key {key!r} holding {wanted}"
+    value = secret_value(seen.objects[ref], key)
+    if value is None:
+        return "SecretKeyMissing", f"{where}: {ref} has no key {key!r}; add it with {wanted} as its value"
+    if not re.fullmatch(API_KEY_PATTERN, value.strip()):
+        return "SecretInvalid", f"{where}: {ref}, key {key!r}: the value is no API key (sxk_...); write {wanted}"
+    return None
+
+
 def plan(v: View, seen: Observation, settings: OperatorSettings) -> Plan:
     """A suspended service is left alone altogether; one that runs goes on running while the credits service is away."""
     live = seen.objects.get(v.deployment)
     found = stores(v, seen)
+    unpaid = billing_problem(v, seen) is not None
     mine = frozenset(ref for ref in seen.objects if ref.resource in OWNED)
-    if v.effective.suspend or found is None or (live is None and not credits_serve(v, seen)):
+    if v.effective.suspend or found is None or (live is None and (unpaid or not credits_serve(v, seen))):
         return Plan(keep=mine)
     runtime = build.pods(v, *found, settings)
     apply: list[Obj] = [
@@ -69,7 +93,7 @@ def plan(v: View, seen: Observation, settings: OperatorSettings) -> Plan:
         api.configuration(runtime),
         *build.network(v, *found, seen),
         api.service_object(v.service),
-        pin_template(build.deployment(v, runtime), live, v.spec_digest),
+        pin_template(build.deployment(v, runtime), live, v.spec_digest, hold=unpaid),
         build.autoscaler(v),
     ]
     if v.effective.disruption.min_available > 0:

@@ -3,7 +3,7 @@
 from shieldx_operator.blocks import component
 from shieldx_operator.blocks.component import POLL_S, Component
 from shieldx_operator.engine.types import Observation, Results, Status
-from shieldx_operator.kinds.shadowservice.plan import credits_serve
+from shieldx_operator.kinds.shadowservice.plan import billing_problem, credits_serve
 from shieldx_operator.kinds.shadowservice.view import View, stores
 
 
@@ -12,6 +12,7 @@ def status(v: View, seen: Observation, results: Results) -> Status:
     live = seen.objects.get(v.deployment)
     parts = [
         credits_service(v, seen),
+        *billing(v, seen),
         component.api_workload(
             v.service,
             seen,
@@ -30,13 +31,25 @@ def status(v: View, seen: Observation, results: Results) -> Status:
     fields = {
         **component.api_fields(v.service, seen, live),
         "effective": v.effective.to_json(),
-        **component.rejected(parts[1:], live, version=v.version, generation=v.generation),
+        **component.rejected(parts[-1:], live, version=v.version, generation=v.generation),
     }
     found = stores(v, seen)
     if found is not None:
         fields["stores"] = {"database": found[0].secret.name, "cache": found[1].secret.name}
     settled = told[0].status == "True" or v.effective.suspend
     return Status([*told, *(p.condition() for p in parts)], fields, requeue_after_s=None if settled else POLL_S)
+
+
+def billing(v: View, seen: Observation) -> list[Component]:
+    """Whether evaluations can be paid, where they are to be."""
+    terms = v.effective.billing
+    if terms is None:
+        return []
+    problem = billing_problem(v, seen)
+    if problem is not None:
+        return [Component("BillingReady", "False", *problem, needs_person=True)]
+    message = f"1,000 samples cost {terms.credits_per_thousand_samples} credits of {v.credits}"
+    return [Component("BillingReady", "True", "Available", message)]
 
 
 def credits_service(v: View, seen: Observation) -> Component:

@@ -53,6 +53,11 @@ class View:
         return Ref(SECRET, self.service.namespace, auth_secret_name(self.effective.credits_ref.name))
 
     @property
+    def billing_secret(self) -> Ref | None:
+        billing = self.effective.billing
+        return None if billing is None else Ref(SECRET, self.service.namespace, billing.key_secret_ref.name)
+
+    @property
     def deployment(self) -> Ref:
         return Ref(DEPLOYMENT, self.service.namespace, self.service.name)
 
