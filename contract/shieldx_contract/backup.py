@@ -21,7 +21,11 @@ ENV_BACKUP_S3_CA_FILE: Final = "SHIELDX_BACKUP_S3_CA_FILE"
 ENV_BACKUP_S3_CREDENTIALS_DIR: Final = "SHIELDX_BACKUP_S3_CREDENTIALS_DIR"
 """A Secret's mount with `access-key-id` and `secret-access-key`. Without it the client's own chain is used."""
 ENV_BACKUP_SCRATCH_DIR: Final = "SHIELDX_BACKUP_SCRATCH_DIR"
-"""A folder with room for one unpacked dump; only a restore and the check of an RDB need it."""
+"""A folder with room for one unpacked dump; only a restore and a drill need it."""
+ENV_BACKUP_SCRATCH_BYTES: Final = "SHIELDX_BACKUP_SCRATCH_BYTES"
+"""What the scratch folder may hold: beyond it a pod is evicted, and cannot say why. Unset: what its disk has free."""
+ENV_BACKUP_SCRATCH_DATABASE_BYTES: Final = "SHIELDX_BACKUP_SCRATCH_DATABASE_BYTES"
+"""The same of the volume of the server that `drill` restores into. Unset: nobody knows."""
 ENV_BACKUP_TARGET_URI_FILE: Final = "SHIELDX_BACKUP_TARGET_URI_FILE"
 """Where `restore` restores to, if not in place."""
 ENV_BACKUP_SCRATCH_URI_FILE: Final = "SHIELDX_BACKUP_SCRATCH_URI_FILE"
@@ -50,6 +54,6 @@ EXIT_NOT_PROVED: Final = 9
 EXIT_GAP: Final = 10
 """The database does not continue the audit stream."""
 EXIT_NO_SPACE: Final = 11
-"""The scratch folder or the destination's volume is full."""
+"""The scratch folder, the destination's volume or the database's volume is full."""
 EXIT_REFUSED: Final = 12
 """The destination refuses these credentials, or has no such bucket: no repetition helps."""

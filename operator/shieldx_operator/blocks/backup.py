@@ -26,6 +26,7 @@ from shieldx_operator.api.backupparts import Stores
 from shieldx_operator.blocks import stores as ways
 from shieldx_operator.blocks.meta import Service, obj
 from shieldx_operator.blocks.network import DNS, Rule, policy
+from shieldx_operator.blocks.quantity import size_bytes
 from shieldx_operator.blocks.resources import JOB, SECRET, SERVICE_ACCOUNT
 from shieldx_operator.blocks.workload import (
     Volumes,
@@ -60,6 +61,8 @@ HOPELESS: Final = (
     contract.EXIT_REFUSED,
 )
 """Exit codes after which a repetition by itself cannot help."""
+HOPELESS_FOR_COPIES: Final = (*HOPELESS, contract.EXIT_DAMAGED)
+"""The same for what reads a copy that is there: damage stays. A run that reads damage back makes another copy."""
 _HTTPS_PORT: Final = 443
 _HTTP_PORT: Final = 80
 _ANYWHERE: Final = [
@@ -74,7 +77,8 @@ class Work:
     """What one group of such pods is: whose they are, which component, what they work on.
 
     `service` names their own object, `origin` is the `<namespace>.<name>` whose copies they are, `target` the
-    CreditsService whose stores they reach.
+    CreditsService whose stores they reach. `opens` is whether they work on copies: else they get no key and no
+    destination.
     """
 
     service: Service
@@ -85,7 +89,8 @@ class Work:
     image: str
     pull_policy: str
     reaches: tuple[str, ...] = ("database",)
-    scratch_size: str = "2Gi"
+    scratch_size: str = "64Mi"
+    opens: bool = True
 
     @property
     def origin(self) -> str:
@@ -173,15 +178,17 @@ def _to_s3(endpoint: str) -> Rule:
 
 def environment(work: Work) -> dict[str, str]:
     """Names of files and of the destination. No secret stands in it."""
-    env = {
-        contract.ENV_BACKUP_SERVICE: work.origin,
-        contract.ENV_BACKUP_KEYS_DIR: KEYS_DIR,
-        contract.ENV_BACKUP_SCRATCH_DIR: SCRATCH_DIR,
-        contract.ENV_BACKUP_DEADLINE_S: str(work.run.deadline_seconds),
-        contract.ENV_BACKUP_RESULT_FILE: TERMINATION_LOG,
-        **_destination(work.run),
-    }
-    if work.run.encryption.active_key:
+    env = {contract.ENV_BACKUP_RESULT_FILE: TERMINATION_LOG}
+    if work.opens:
+        env |= {
+            contract.ENV_BACKUP_SERVICE: work.origin,
+            contract.ENV_BACKUP_KEYS_DIR: KEYS_DIR,
+            contract.ENV_BACKUP_SCRATCH_DIR: SCRATCH_DIR,
+            contract.ENV_BACKUP_SCRATCH_BYTES: str(size_bytes(work.scratch_size)),
+            contract.ENV_BACKUP_DEADLINE_S: str(work.run.deadline_seconds),
+            **_destination(work.run),
+        }
+    if work.opens and work.run.encryption.active_key:
         env[contract.ENV_BACKUP_KEY_ID] = work.run.encryption.active_key
     files = {"database": (ENV_DATABASE_URI_FILE, DATABASE_SECRET_DIR), "cache": (ENV_CACHE_URI_FILE, CACHE_SECRET_DIR)}
     for store in work.reaches:
@@ -219,16 +226,21 @@ def location(run: EffectiveRun, namespace: str, stream: str, backup_id: str) -> 
 
 
 def volumes(work: Work) -> Volumes:
+    found = scratch_volume("tmp", "/tmp", "64Mi")  # noqa: S108 - a mount point in the pod
+    folders = {"database": DATABASE_SECRET_DIR, "cache": CACHE_SECRET_DIR}
+    for store in work.reaches:
+        place = ways.address(work.stores, store)
+        found += secret_volume(store, place.secret_name, folders[store], (place.key,))
+    return found + _copies(work) if work.opens else found
+
+
+def _copies(work: Work) -> Volumes:
+    """The keys, room for a copy unpacked, and the destination."""
     found = Volumes(
         ({"name": "keys", "secret": {"secretName": work.run.encryption.secret_ref.name, "defaultMode": 0o440}},),
         ({"name": "keys", "mountPath": KEYS_DIR, "readOnly": True},),
     )
     found += scratch_volume("scratch", SCRATCH_DIR, work.scratch_size)
-    found += scratch_volume("tmp", "/tmp", "64Mi")  # noqa: S108 - a mount point in the pod
-    folders = {"database": DATABASE_SECRET_DIR, "cache": CACHE_SECRET_DIR}
-    for store in work.reaches:
-        place = ways.address(work.stores, store)
-        found += secret_volume(store, place.secret_name, folders[store], (place.key,))
     s3, volume = work.run.destination.s3, work.run.destination.persistent_volume_claim
     if volume is not None:
         found += claim_volume("copies", volume.claim_name, COPIES_DIR)
@@ -277,27 +289,32 @@ def template(work: Work, containers: Sequence[Obj], *, init: Sequence[Obj] = (),
 
 
 def job(
-    metadata: Obj, pod: Obj, *, deadline_s: int, names: Sequence[str] = (CONTAINER,), retries: int = RETRIES
+    metadata: Obj,
+    pod: Obj,
+    *,
+    deadline_s: int,
+    names: Sequence[str] = (CONTAINER,),
+    hopeless: Sequence[int] = HOPELESS_FOR_COPIES,
 ) -> Obj:
     """A Job that tries again after what may pass by itself, and not after what only a person can mend.
 
-    `names` are the containers whose exit codes count. A pod that was evicted costs no try.
+    `names` are the containers whose exit codes count. A pod that was evicted costs a try: one that fills a volume
+    beyond its limit is evicted each time, and would be repeated without an end.
     """
     pod["spec"]["restartPolicy"] = "Never"
     give_up = [
-        {"action": "FailJob", "onExitCodes": {"containerName": name, "operator": "In", "values": list(HOPELESS)}}
+        {"action": "FailJob", "onExitCodes": {"containerName": name, "operator": "In", "values": sorted(hopeless)}}
         for name in names
     ]
-    disrupted = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
     return obj(
         JOB,
         metadata,
         spec={
-            "backoffLimit": retries,
+            "backoffLimit": RETRIES,
             "activeDeadlineSeconds": deadline_s,
             "ttlSecondsAfterFinished": TTL_S,
             "podReplacementPolicy": "Failed",
-            "podFailurePolicy": {"rules": [disrupted, *give_up]},
+            "podFailurePolicy": {"rules": give_up},
             "template": pod,
         },
     )

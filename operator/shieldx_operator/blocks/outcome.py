@@ -53,13 +53,28 @@ def _killed(job: Obj, pods: Sequence[Obj], ended_at: str | None) -> Outcome:
     """The outcome of a program that could not say why."""
     name, said = job["metadata"]["name"], failure_message(job)
     finding = pods_finding(pods)
+    evicted = _evicted(pods)
     reason, message = "JobFailed", f"Job {name}: {said}"
     if said.startswith(DEADLINE):
         reason, message = DEADLINE, f"Job {name} was not done in time and was ended"
+    elif evicted is not None:
+        reason, message = evicted
     elif finding is not None:
         reason = "JobFailed" if finding.reason == "ContainerFailed" else finding.reason
         message = finding.message
     return Outcome(succeeded=False, reason=reason, message=message, ended_at=ended_at, said=False)
+
+
+def _evicted(pods: Iterable[Obj]) -> tuple[str, str] | None:
+    """Reason and message of a pod that its node threw out: the kubelet says for what."""
+    for pod in pods:
+        status = pod.get("status", {})
+        if status.get("reason") == "Evicted":
+            said = str(status.get("message", "")).strip()[:_MAX_MESSAGE_CHARS]
+            full = any(word in said for word in ("EmptyDir", "ephemeral"))
+            remedy = "raise scratchSize, or give the node a larger disk" if full else "see what the node is short of"
+            return ("NoSpace" if full else "Evicted"), f"Pod {pod['metadata']['name']} was evicted: {said} {remedy}"
+    return None
 
 
 def pods_of(job: str, pods: Iterable[Obj]) -> list[Obj]:

@@ -93,10 +93,11 @@ def _restores(app: typer.Typer, make_ledger: Callable[[], Ledger]) -> None:
         as_json: Json = False,
     ) -> None:
         """Restore into a new database (SHIELDX_BACKUP_TARGET_URI_FILE), or in place."""
+        if rollback:
+            _told(as_json, lambda: asyncio.run(roll_back(settings.database(os.environ))), display.timeline)
+            return
 
         def restored(context: Context) -> dict[str, Any]:
-            if rollback:
-                return asyncio.run(roll_back(context))
             how = _how(until, no_replay=no_replay)
             copy = _chosen(context, Stream.DATABASE, backup, how)
             if in_place:
@@ -204,13 +205,20 @@ def _work(
     *,
     endless: bool = False,
 ) -> None:
-    """Runs a command: log lines on standard error, the outcome on standard output, one last line for a failure."""
+    """Runs a command that works on copies."""
+
+    def worked() -> dict[str, Any]:
+        context = settings.load(os.environ, make_ledger())
+        return work(replace(context, deadline=Deadline(float("inf"))) if endless else context)
+
+    _told(as_json, worked, show)
+
+
+def _told(as_json: bool, work: Callable[[], dict[str, Any]], show: Callable[[dict[str, Any]], None]) -> None:
+    """Log lines on standard error, the outcome on standard output, one last line for a failure."""
     try:
         log.configure(load_log(os.environ).level, stream="stderr")
-        context = settings.load(os.environ, make_ledger())
-        if endless:
-            context = replace(context, deadline=Deadline(float("inf")))
-        outcome = work(context)
+        outcome = work()
     except (BackupError, SettingsError) as error:
         code = error.exit_code if isinstance(error, BackupError) else SettingError.exit_code
         reason = error.reason if isinstance(error, BackupError) else SettingError.reason

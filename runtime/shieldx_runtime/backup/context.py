@@ -23,6 +23,8 @@ class Context:
     programs: Tools
     deadline: Deadline
     scratch_dir: Path
+    scratch_bytes: int | None = None
+    scratch_database_bytes: int | None = None
     ledger: Ledger | None = None
     database: Address | None = None
     database_uri_file: Path | None = None

@@ -8,6 +8,7 @@ from shieldx_runtime.backup.clock import moment_of, new_id, now, text_of
 from shieldx_runtime.backup.context import Context
 from shieldx_runtime.backup.postgres import Address
 from shieldx_runtime.backup.restore import How, Timeline, fill
+from shieldx_runtime.backup.room import require_scratch_database
 from shieldx_runtime.backup.segments import Segments
 
 _PREFIX: Final = "shieldx_drill_"
@@ -19,8 +20,10 @@ async def drill(context: Context, copy: Copy, scratch: Address, how: How) -> dic
     The outcome is kept beside the copy. The database is dropped in any case.
 
     Raises:
+        NoSpaceError: the scratch server has no room for it.
         NotProvedError: the copy does not add up; BusyError: another drill is at work; BackupError.
     """
+    require_scratch_database(context, copy.manifest)
     timeline = Timeline()
     with context.lease("drill"):
         async with postgres.connected(scratch.sibling(postgres.MAINTENANCE)) as connection:

@@ -12,7 +12,7 @@ import asyncpg
 
 from shieldx_runtime.backup import tools
 from shieldx_runtime.backup.clock import Deadline
-from shieldx_runtime.backup.errors import BackupError, SettingError, ToolError
+from shieldx_runtime.backup.errors import BackupError, NoSpaceError, SettingError, ToolError
 from shieldx_runtime.backup.tools import Tools
 from shieldx_runtime.core.database import Connection
 from shieldx_runtime.core.faults import InvalidUriError, describe, is_unavailability, parse_target
@@ -20,6 +20,7 @@ from shieldx_runtime.core.settings import SettingsError, read_secret
 
 _CONNECT_TIMEOUT_S: Final = 10
 _STATEMENT_TIMEOUT_S: Final = 60
+_DISK_FULL: Final = "No space left on device"
 MAINTENANCE: Final = "postgres"
 """The database from which others are made, renamed and dropped."""
 
@@ -30,6 +31,9 @@ WHERE c.relkind = 'r' AND c.relpersistence = 'p'
   AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
 ORDER BY 1, 2
 """
+_END_SESSIONS: Final = (
+    "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()"
+)
 
 
 class DatabaseError(BackupError):
@@ -152,7 +156,7 @@ def restore_file(file: Path, address: Address, programs: Tools, deadline: Deadli
     """Restores an archive into an empty database, by several connections at once.
 
     Raises:
-        ToolError: with what PostgreSQL said.
+        NoSpaceError: the server's volume is full. ToolError: with what PostgreSQL said.
     """
     workers = jobs or max(1, min(4, len(os.sched_getaffinity(0))))
     command = [
@@ -165,7 +169,12 @@ def restore_file(file: Path, address: Address, programs: Tools, deadline: Deadli
         f"--dbname={address.argument}",
         str(file),
     ]
-    tools.run(command, deadline, secrets=address.secrets)
+    try:
+        tools.run(command, deadline, secrets=address.secrets)
+    except ToolError as error:
+        if _DISK_FULL in str(error):
+            raise _full(address, error) from error
+        raise
 
 
 async def databases(connection: Connection) -> set[str]:
@@ -181,6 +190,21 @@ async def drop(connection: Connection, name: str) -> None:
     await connection.execute(f"DROP DATABASE IF EXISTS {_quoted(name)} WITH (FORCE)")
 
 
+async def discard(connection: Connection, address: Address) -> None:
+    """Drops a database on a volume that may be full.
+
+    DROP DATABASE first writes out all that the server holds, which fails there. Tables that are dropped make room.
+    """
+    if address.database not in await databases(connection):
+        return
+    await connection.execute(_END_SESSIONS, address.database)
+    with contextlib.suppress(BackupError):  # one that nobody can connect to can still be dropped
+        async with connected(address) as inside:
+            for table in await inside.fetch(_TABLES):
+                await inside.execute(f"DROP TABLE IF EXISTS {_quoted(table['schema'], table['name'])} CASCADE")
+    await drop(connection, address.database)
+
+
 async def rename(connection: Connection, name: str, to: str) -> None:
     """Ends every session of the database and renames it. Whoever connects by the old name is refused from then on.
 
@@ -189,11 +213,7 @@ async def rename(connection: Connection, name: str, to: str) -> None:
     """
     tries = 20
     for attempt in range(tries):
-        await connection.execute(
-            "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity "
-            "WHERE datname = $1 AND pid <> pg_backend_pid()",
-            name,
-        )
+        await connection.execute(_END_SESSIONS, name)
         try:
             await connection.execute(f"ALTER DATABASE {_quoted(name)} RENAME TO {_quoted(to)}")
         except asyncpg.ObjectInUseError:
@@ -226,12 +246,21 @@ def _quoted(*names: str) -> str:
     return ".".join('"' + name.replace('"', '""') + '"' for name in names)
 
 
+def _full(address: Address, error: Exception) -> NoSpaceError:
+    return NoSpaceError(
+        f"the volume of {address.name} is full: enlarge it, or drop databases there that earlier restores have put "
+        f"aside (`_before_` in their names); PostgreSQL said: {error}"
+    )
+
+
 @contextlib.contextmanager
 def _explained(address: Address) -> Iterator[None]:
     try:
         yield
     except BackupError:
         raise
+    except asyncpg.DiskFullError as error:
+        raise _full(address, error) from error
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         if isinstance(error, asyncpg.PostgresError) or is_unavailability(error):
             raise DatabaseError(describe(error, parse_target(address.uri))) from error

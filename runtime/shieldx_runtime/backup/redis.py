@@ -1,7 +1,6 @@
 """The cache: its RDB file, as a replica would get it, and the check of one."""
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -41,7 +40,7 @@ def dump(uri: str, programs: Tools, deadline: Deadline) -> Iterator[bytes]:
     return _whole(tools.output_of([*command, "--rdb", "-"], deadline, secrets=secrets))
 
 
-def check(file: Path, programs: Tools, deadline: Deadline) -> None:
+def check(chunks: Iterable[bytes], programs: Tools, deadline: Deadline) -> None:
     """Makes redis-check-rdb read a whole RDB.
 
     Raises:
@@ -50,7 +49,7 @@ def check(file: Path, programs: Tools, deadline: Deadline) -> None:
     program = tools.required(programs.check_rdb, "redis-check-rdb", ENV_BACKUP_REDIS_CHECK_RDB)
     try:
         # the checker is the server under another name
-        tools.run([program, str(file)], deadline, secrets={}, called="redis-check-rdb")
+        tools.feed([program, "/dev/stdin"], chunks, deadline, secrets={}, called="redis-check-rdb")
     except ToolError as error:
         raise DamagedError(f"redis-check-rdb refuses the copy: {error}") from error
 

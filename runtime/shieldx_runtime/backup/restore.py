@@ -10,6 +10,8 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, Final
 
+import asyncpg
+
 from shieldx_runtime.backup import artifacts, postgres
 from shieldx_runtime.backup.catalog import Copy
 from shieldx_runtime.backup.clock import new_id, now
@@ -18,9 +20,9 @@ from shieldx_runtime.backup.errors import BackupError, NotFoundError, NotProvedE
 from shieldx_runtime.backup.manifest import Stream
 from shieldx_runtime.backup.postgres import Address
 from shieldx_runtime.backup.replay import Replayed, replay
+from shieldx_runtime.backup.room import require_scratch, spilled
 from shieldx_runtime.backup.segments import Segments
 from shieldx_runtime.backup.ship import Shipper
-from shieldx_runtime.backup.verify import spilled
 from shieldx_runtime.core import log
 from shieldx_runtime.core.database import Connection
 
@@ -87,16 +89,18 @@ async def restore_in_place(context: Context, copy: Copy, how: How, *, confirm: s
 
     Raises:
         SettingError: `confirm` is not the service's name.
+        NoSpaceError: the scratch folder has no room for the copy: that is known before anything is put aside.
         BusyError: a run or a shipper is at work.
         BackupError: it failed; the service's database is as it was.
     """
     if confirm != context.service:
         raise SettingError(f"confirm: {confirm!r} is not {context.service!r}: a restore in place replaces its database")
     address = _database(context)
+    require_scratch(context, copy.manifest)
     timeline = Timeline()
     with context.lease(Stream.DATABASE), context.lease(Stream.AUDIT) as audit_lease:
         async with _maintenance(address) as connection:
-            await _drop_leftovers(connection, address.database)
+            await _drop_leftovers(connection, address)
             put_aside = await _put_aside(connection, address.database, timeline)
             side = _named(address.database, RESTORING)
             try:
@@ -110,32 +114,39 @@ async def restore_in_place(context: Context, copy: Copy, how: How, *, confirm: s
                     parent = replayed.head if how.replayed else None
                     timeline.mark("audit line begun", line=await asyncio.to_thread(segments.begin_line, parent))
                 await postgres.rename(connection, side, address.database)
+            except BackupError as error:
+                problem = await _rolled_back(connection, address, side, put_aside, timeline)
+                if problem:
+                    raise type(error)(f"{error}; and then: {problem}") from error
+                raise
             except BaseException:
-                await _roll_back(connection, address.database, side, put_aside, timeline)
+                await _rolled_back(connection, address, side, put_aside, timeline)
                 raise
             timeline.mark("serving again", database=address.database, safety_copy=put_aside)
     _flush(context.cache_uri)
     return {"target": address.name, "safety_copy": put_aside, **_outcome(copy, replayed, timeline)}
 
 
-async def roll_back(context: Context) -> dict[str, Any]:
+async def roll_back(address: Address) -> dict[str, Any]:
     """Gives the name back to the newest database that a restore has put aside, if nobody has it now.
 
-    Asking again is no fault: where the database is there, nothing is done, and the outcome says so.
+    What the restore had begun is dropped: on a full volume it is what is in the way. Asking again is no fault: where
+    the database is there, nothing more is done, and the outcome says so. No key and no copy is needed for it.
 
     Raises:
         NotFoundError: none was put aside.
     """
-    address = _database(context)
     async with _maintenance(address) as connection:
         names = await postgres.databases(connection)
         if address.database in names:
+            await _drop_leftovers(connection, address)
             said = f"database {address.database!r} is there: there is nothing to roll back"
             return {"rolled_back": False, "message": said}
         aside = sorted(name for name in names if name.startswith(address.database + BEFORE))
         if not aside:
             raise NotFoundError(f"no database {address.database}{BEFORE}... is there: restore a backup")
         await postgres.rename(connection, aside[-1], address.database)
+        await _drop_leftovers(connection, address)
         return {"rolled_back": True, "restored_database": aside[-1]}
 
 
@@ -147,6 +158,7 @@ async def fill(context: Context, copy: Copy, target: Address, how: How, timeline
         BackupError.
     """
     manifest = copy.manifest
+    require_scratch(context, manifest)
     content = artifacts.load(context.catalog, context.ring, manifest, manifest.artifacts[0], context.deadline.check)
     with contextlib.ExitStack() as stack:
         file = await asyncio.to_thread(stack.enter_context, spilled(content, context.scratch_dir))
@@ -213,18 +225,29 @@ async def _put_aside(connection: Connection, database: str, timeline: Timeline) 
     return aside_before[-1] if aside_before else None
 
 
-async def _drop_leftovers(connection: Connection, database: str) -> None:
+async def _drop_leftovers(connection: Connection, address: Address) -> None:
     """What restores that died had begun."""
     for name in await postgres.databases(connection):
-        if name.startswith(database + RESTORING):
-            await postgres.drop(connection, name)
+        if name.startswith(address.database + RESTORING):
+            await postgres.discard(connection, address.sibling(name))
 
 
-async def _roll_back(connection: Connection, database: str, side: str, aside: str | None, timeline: Timeline) -> None:
-    await postgres.drop(connection, side)
-    if aside and database not in await postgres.databases(connection):
-        await postgres.rename(connection, aside, database)
-        timeline.mark("rolled back", database=database)
+async def _rolled_back(
+    connection: Connection, address: Address, side: str, aside: str | None, timeline: Timeline
+) -> str | None:
+    """Gives the database its name back; what there is to do where even that fails."""
+    try:
+        if aside and address.database not in await postgres.databases(connection):
+            await postgres.rename(connection, aside, address.database)
+            timeline.mark("rolled back", database=address.database)
+        await postgres.discard(connection, address.sibling(side))
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        problem = (
+            f"the rollback failed ({type(error).__name__}: {error}): run `restore --rollback` when the cause is mended"
+        )
+        timeline.mark("rollback failed", problem=problem)
+        return problem
+    return None
 
 
 async def _ship_rest(context: Context, lease: Any, timeline: Timeline) -> None:

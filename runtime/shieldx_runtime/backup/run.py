@@ -13,6 +13,7 @@ from shieldx_runtime.backup.context import Context
 from shieldx_runtime.backup.destination import Condition
 from shieldx_runtime.backup.errors import SettingError
 from shieldx_runtime.backup.manifest import AuditHead, Manifest, Stream
+from shieldx_runtime.backup.room import DATABASE_BYTES
 from shieldx_runtime.backup.segments import FIRST_LINE, Segments
 from shieldx_runtime.backup.verify import verify_copy
 from shieldx_runtime.core import log
@@ -94,6 +95,7 @@ async def _copy_database(context: Context, backup_id: str, check: Callable[[], N
         async with postgres.exported_snapshot(connection) as snapshot:
             moment = await connection.fetchval("SELECT now()")
             visible = await connection.fetchval("SELECT pg_current_snapshot()::text")
+            size_bytes = await connection.fetchval("SELECT pg_database_size(current_database())")
             rows = await postgres.count_rows(connection)
             checkpoint = await context.ledger.checkpoint(connection) if context.ledger else None
             artifact = await asyncio.to_thread(
@@ -116,7 +118,7 @@ async def _copy_database(context: Context, backup_id: str, check: Callable[[], N
         rows=rows,
         checkpoint=checkpoint,
         audit_head=head,
-        details={"snapshot": visible},
+        details={"snapshot": visible, DATABASE_BYTES: size_bytes},
     )
 
 

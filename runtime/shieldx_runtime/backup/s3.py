@@ -58,8 +58,9 @@ _REMEDIES: Final = {
     "ExpiredToken": "renew the credentials of the destination",
     "AccessDenied": "grant GetObject, PutObject, DeleteObject, ListBucket and AbortMultipartUpload on this prefix",
     "BadDigest": "the data was altered on its way: try again, then look at what stands between",
+    "InternalError": "it fails by itself, as some servers do whose disk is full: look at its disk and its log",
 }
-_REFUSALS: Final = frozenset(_REMEDIES) - {"BadDigest"}
+_REFUSALS: Final = frozenset(_REMEDIES) - {"BadDigest", "InternalError"}
 _FULL: Final = frozenset({"InsufficientStorage", "XMinioStorageFull", "QuotaExceeded", "507"})
 _MISSING: Final = frozenset({"NoSuchKey", "404", "NotFound", "NoSuchUpload"})
 _BROKEN_OFF: Final = (ConnectionClosedError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError)

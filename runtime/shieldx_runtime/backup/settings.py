@@ -25,6 +25,8 @@ from shieldx_contract.backup import (
     ENV_BACKUP_S3_ENDPOINT,
     ENV_BACKUP_S3_PATH_STYLE,
     ENV_BACKUP_S3_REGION,
+    ENV_BACKUP_SCRATCH_BYTES,
+    ENV_BACKUP_SCRATCH_DATABASE_BYTES,
     ENV_BACKUP_SCRATCH_DIR,
     ENV_BACKUP_SCRATCH_URI_FILE,
     ENV_BACKUP_SERVICE,
@@ -45,6 +47,7 @@ KEEP_AUDIT_DAYS: Final = 365
 DEADLINE_S: Final = 6 * 3600
 _MAX_DAYS: Final = 3660
 _MAX_DEADLINE_S: Final = 7 * 24 * 3600
+_MAX_BYTES: Final = 1 << 60
 _SERVICE_PATTERN: Final = r"[a-z0-9]([a-z0-9.-]{0,250}[a-z0-9])?"
 _YES: Final = {"true": True, "false": False}
 
@@ -69,11 +72,23 @@ def load(environ: Mapping[str, str], ledger: Ledger | None) -> Context:
         programs=tools.find(environ),
         deadline=Deadline(number(environ, ENV_BACKUP_DEADLINE_S, DEADLINE_S, _MAX_DEADLINE_S)),
         scratch_dir=scratch_dir,
+        scratch_bytes=_bytes(environ, ENV_BACKUP_SCRATCH_BYTES),
+        scratch_database_bytes=_bytes(environ, ENV_BACKUP_SCRATCH_DATABASE_BYTES),
         ledger=ledger,
         database=read_address(Path(database_file), ENV_DATABASE_URI_FILE) if database_file else None,
         cache_uri=_secret(Path(cache_file), ENV_CACHE_URI_FILE) if cache_file else None,
         keep_audit_days=keep_audit_days(environ),
     )
+
+
+def _bytes(environ: Mapping[str, str], variable: str) -> int | None:
+    """A size; None where nobody says it."""
+    return int(number(environ, variable, 0, _MAX_BYTES)) or None
+
+
+def database(environ: Mapping[str, str]) -> Address:
+    """The service's database alone, for what needs neither copies nor keys. Raises: SettingError."""
+    return read_address(_file(environ, ENV_DATABASE_URI_FILE), ENV_DATABASE_URI_FILE)
 
 
 def keep_days(environ: Mapping[str, str]) -> int:

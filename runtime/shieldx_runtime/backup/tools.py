@@ -82,13 +82,25 @@ def output_of(command: Sequence[str], deadline: Deadline, *, secrets: Mapping[st
         process.finish()
 
 
-def feed(command: Sequence[str], chunks: Iterable[bytes], deadline: Deadline, *, secrets: Mapping[str, str]) -> None:
+def feed(
+    command: Sequence[str],
+    chunks: Iterable[bytes],
+    deadline: Deadline,
+    *,
+    secrets: Mapping[str, str],
+    called: str | None = None,
+) -> None:
     """Gives a program all of `chunks` to read. They are read to their end even if it stops reading earlier.
+
+    `called` is its argv[0].
 
     Raises:
         ToolError, DeadlineError; and whatever `chunks` raises, before anything of the program.
     """
-    with _running(command, deadline, secrets=secrets, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+    with (
+        tempfile.TemporaryFile() as out,
+        _running(command, deadline, secrets=secrets, stdin=subprocess.PIPE, stdout=out, called=called) as process,
+    ):
         listening = process.child.stdin
         if listening is None:
             raise ToolError(f"{process.name} has no input")
@@ -103,7 +115,7 @@ def feed(command: Sequence[str], chunks: Iterable[bytes], deadline: Deadline, *,
             listening.close()
         except BrokenPipeError:
             reads = False
-        process.finish()
+        process.finish(out)
 
 
 def run(command: Sequence[str], deadline: Deadline, *, secrets: Mapping[str, str], called: str | None = None) -> str:

@@ -157,6 +157,36 @@ def test_a_restore_by_a_wrong_key_is_told_and_the_service_serves_what_it_had(
     assert _balance(client, service.secret("org-1-credits-key", "api-key")) == spent
 
 
+def test_a_restore_without_room_is_told_and_the_service_serves_what_it_had(
+    service: World, server: Objects, client: Client, spent: int
+) -> None:
+    """The program asks for room before it fetches: a pod that is evicted for its volume could not say why."""
+    service.sql(
+        "credits", "CREATE TABLE credits.bulk AS SELECT sha256(n::text::bytea) FROM generate_series(1, 99999) n"
+    )
+    try:
+        s3.copy(service, "of-some-size", s3.destination(server, "large"))
+    finally:
+        service.sql("credits", "DROP TABLE credits.bulk")
+    there = service.sql("credits", _DATABASES)
+    told = _restore(
+        service,
+        "without-room",
+        source={"backupRef": {"name": "of-some-size"}},
+        target={"name": "credits", "mode": "InPlace"},
+        confirm="credits",
+        scratchSize="2Mi",
+    )
+    assert told["phase"] == "Failed"
+    assert told["failure"]["reason"] == "NoSpace"
+    assert "scratchSize" in told["failure"]["message"]
+    stalled = condition(service.get(service.ref(RESTORES, "without-room")), "Stalled")
+    assert (stalled["status"], stalled["reason"]) == ("True", "NoSpace")
+    service.wait_ready(service.ref(SERVICES, "credits"), READY_WITHIN_S)
+    assert _balance(client, service.secret("org-1-credits-key", "api-key")) == spent
+    assert service.sql("credits", _DATABASES) == there
+
+
 def test_a_new_service_serves_the_copy_to_the_tenants_keys_of_the_old_one(
     service: World, client: Client, spent: int
 ) -> None:

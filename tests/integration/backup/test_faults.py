@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -219,32 +218,6 @@ def test_a_run_that_takes_too_long_ends_with_its_deadline(folder_world: World) -
     assert time.monotonic() - began_s < 30
     assert "not finished within 3 s" in failed["message"]
     assert world.ids() == []
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB."""
-    place = tmp_path / "small"
-    place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], check=False)
-    if mounted.returncode != 0:
-        pytest.skip("this machine lets us mount no small file system to fill")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
-
-
-def test_a_full_disk_is_named_and_nothing_is_listed(folder_world: World, small_disk: Path) -> None:
-    world = folder_world
-    bulk(world)
-    full = {names.ENV_BACKUP_DESTINATION: small_disk.as_uri()}
-    failed = world.run("run", code=names.EXIT_NO_SPACE, environ=full)
-    assert "is full" in failed["message"]
-    assert world.run("list", environ=full)["copies"] == []
-    assert not any(small_disk.rglob("*dump*"))
-    world.run("run")
-    scratch = {names.ENV_BACKUP_SCRATCH_DIR: str(small_disk)}
-    failed = world.run("restore", code=names.EXIT_NO_SPACE, environ=scratch)
-    assert "scratch folder" in failed["message"]
 
 
 def test_a_volume_that_is_not_mounted_is_named(folder_world: World) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 FILES = {
     "fa": "integration/backup/test_faults.py",
+    "fu": "integration/backup/test_full_disks.py",
     "st": "integration/backup/test_streams.py",
     "rk": "integration/backup/test_restore_killed.py",
     "ee": "integration/backup/test_end_to_end.py",

@@ -357,12 +357,27 @@ def test_the_job_tries_again_after_what_may_pass_and_not_after_what_a_person_mus
     w = Copying()
     w.settle()
     spec = w.job["spec"]
-    ignored, given_up = spec["podFailurePolicy"]["rules"]
-    assert ignored["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
+    (given_up,) = spec["podFailurePolicy"]["rules"]
     assert given_up["onExitCodes"]["containerName"] == "backup"
     assert {2, 3, 7, 11, 12} <= set(given_up["onExitCodes"]["values"])
-    assert not {1, 5, 6} & set(given_up["onExitCodes"]["values"])
+    # 4: a run that reads damage back makes another copy
+    assert not {1, 4, 5, 6} & set(given_up["onExitCodes"]["values"])
     assert spec["backoffLimit"] > 0
+
+
+def test_a_pod_that_is_evicted_costs_a_try_so_that_one_that_fills_its_volume_is_not_repeated_for_ever() -> None:
+    w = Copying()
+    w.settle()
+    assert all(rule["action"] == "FailJob" for rule in w.job["spec"]["podFailurePolicy"]["rules"])
+    w.pod(None, exitCode=137, reason="ContainerStatusUnknown")
+    (evicted,) = w.lists["pods"]
+    said = 'Usage of EmptyDir volume "scratch" exceeds the limit "64Mi". '
+    evicted["status"] |= {"reason": "Evicted", "message": said}
+    w.end("Failed", "BackoffLimitExceeded", "")
+    w.status()
+    assert w.told["failure"]["reason"] == "NoSpace"
+    assert 'volume "scratch" exceeds the limit' in w.told["failure"]["message"]
+    assert "raise scratchSize" in w.told["failure"]["message"]
 
 
 def test_the_longest_name_fits_into_its_objects() -> None:

@@ -297,6 +297,37 @@ def test_a_restore_in_place_that_failed_is_rolled_back_before_the_service_comes_
     assert w.plan().finalizer is False
 
 
+def test_a_rollback_gets_the_database_and_no_key_no_destination_and_no_cache() -> None:
+    w = Restoring()
+    w.settle()
+    w.end({"failed": "Damaged", "message": "altered", "exit_code": 4}, code=4)
+    w.settle()
+    job = w.job("rollback")
+    assert job is not None
+    spec = job["spec"]["template"]["spec"]
+    assert {v["name"] for v in spec["volumes"]} == {"database", "tmp"}
+    names = {e["name"] for e in spec["containers"][0]["env"]}
+    assert names == {"SHIELDX_BACKUP_RESULT_FILE", "SHIELDX_DATABASE_URI_FILE"}
+
+
+def test_a_damaged_copy_is_not_tried_again() -> None:
+    w = Restoring()
+    w.settle()
+    job = w.job()
+    assert job is not None
+    (given_up,) = job["spec"]["podFailurePolicy"]["rules"]
+    assert 4 in given_up["onExitCodes"]["values"]
+
+
+def test_the_program_is_told_what_its_scratch_volume_may_hold() -> None:
+    w = Restoring({**IN_PLACE, "scratchSize": "1.5Gi"})
+    w.settle()
+    job = w.job()
+    assert job is not None
+    env = {e["name"]: e["value"] for e in job["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert env["SHIELDX_BACKUP_SCRATCH_BYTES"] == str(1536 << 20)
+
+
 def test_a_restore_that_rolled_itself_back_has_nothing_left_to_roll_back() -> None:
     w = Restoring()
     w.settle()

@@ -3,7 +3,7 @@
 from typing import Final
 
 from shieldx_operator.blocks import backup, hold, stores
-from shieldx_operator.blocks.backup import CONTAINER, Work
+from shieldx_operator.blocks.backup import Work
 from shieldx_operator.blocks.diagnosis import job_condition
 from shieldx_operator.blocks.resources import CONFIG_MAP, EVENT, JOB, NETWORK_POLICY, POD, SECRET, SERVICE_ACCOUNT
 from shieldx_operator.blocks.workload import digest, pin_template
@@ -71,6 +71,6 @@ def run(work: Work, v: View, live: Obj | None) -> Obj:
     stream = v.reaches[0]
     pod = backup.template(work, [backup.container(work, ("run", "--stream", stream), {})])
     deadline_s = work.run.deadline_seconds + DEADLINE_MARGIN_S
-    made = backup.job(work.metadata(f"-{RUN}"), pod, deadline_s=deadline_s, names=(CONTAINER,))
+    made = backup.job(work.metadata(f"-{RUN}"), pod, deadline_s=deadline_s, hopeless=backup.HOPELESS)
     # a Job's template cannot change: what the first look built stays
     return pin_template(made, live, digest(work.run.to_json()))

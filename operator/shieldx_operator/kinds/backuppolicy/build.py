@@ -6,12 +6,14 @@ from shieldx_contract import SECRET_URI_KEY, SECRETS_DIR
 from shieldx_contract.backup import (
     ENV_BACKUP_KEEP_AUDIT_DAYS,
     ENV_BACKUP_KEEP_DAYS,
+    ENV_BACKUP_SCRATCH_DATABASE_BYTES,
     ENV_BACKUP_SCRATCH_URI_FILE,
 )
 from shieldx_operator.api.backupparts import Stores
 from shieldx_operator.blocks import backup
 from shieldx_operator.blocks.backup import Work
 from shieldx_operator.blocks.meta import obj
+from shieldx_operator.blocks.quantity import size_bytes
 from shieldx_operator.blocks.resources import DEPLOYMENT
 from shieldx_operator.blocks.workload import (
     Volumes,
@@ -68,7 +70,10 @@ def drill(v: View, due: Due, ways: Stores) -> Obj:
         + scratch_volume("pgrun", "/var/run/postgresql", "8Mi")
         + scratch_volume("pgtmp", "/tmp", "64Mi")  # noqa: S108 - a mount point in the pod
     )
-    env = {ENV_BACKUP_SCRATCH_URI_FILE: f"{_SCRATCH_SECRET_DIR}/{SECRET_URI_KEY}"}
+    env = {
+        ENV_BACKUP_SCRATCH_URI_FILE: f"{_SCRATCH_SECRET_DIR}/{SECRET_URI_KEY}",
+        ENV_BACKUP_SCRATCH_DATABASE_BYTES: str(size_bytes(v.effective.drill.scratch_size)),
+    }
     run = backup.container(work, ("drill",), env, scratch.mounts)
     more = Volumes(scratch.volumes + room.volumes)
     pod = backup.template(work, [run], init=[_postgres(v, scratch, room)], more=more)
@@ -87,6 +92,8 @@ def _postgres(v: View, scratch: Volumes, room: Volumes) -> Obj:
             *("postgres", "-c", "listen_addresses=127.0.0.1", "-c", "shared_buffers=64MB"),
             # a scratch database: what a power cut would cost is another drill
             *("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"),
+            # its log of changes counts against the volume's limit: `room.SERVER_BYTES` is what it may take
+            *("-c", "max_wal_size=96MB", "-c", "min_wal_size=32MB"),
         ],
         "env": [
             {"name": "POSTGRES_USER", "value": "postgres"},

@@ -69,7 +69,7 @@ class View:
             image=f"{image.repository or repository}:{self.version}",
             pull_policy=image.pull_policy or self.settings.image_pull_policy,
             reaches=_REACHES[group],
-            scratch_size=self.effective.drill.scratch_size if group == DRILL else "1Gi",
+            scratch_size=self.effective.drill.scratch_size if group == DRILL else "64Mi",
         )
 
     def told_of(self, part: str) -> Obj:

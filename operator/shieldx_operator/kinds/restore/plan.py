@@ -5,6 +5,7 @@ the hold before anything is stopped, the Job when nothing writes any more, the r
 hold goes when the end is told.
 """
 
+from dataclasses import replace
 from typing import Final
 
 from shieldx_contract import DATABASE_SECRET_DIR, LABEL_COMPONENT
@@ -176,8 +177,12 @@ def restore_job(v: View, work: Work, live: Obj | None) -> Obj:
 
 
 def rollback_job(work: Work, live: Obj | None) -> Obj:
-    """Gives the database that was put aside its name back, where nobody has it. Whatever ended the Job, it is safe."""
-    return _job(work, ROLLBACK, ("restore", "--rollback"), {}, live)
+    """Gives the database that was put aside its name back, where nobody has it. Whatever ended the Job, it is safe.
+
+    It needs the database alone: no key, no copy, no cache.
+    """
+    alone = replace(work, opens=False, reaches=("database",))
+    return _job(alone, ROLLBACK, ("restore", "--rollback"), {}, live)
 
 
 def _job(work: Work, name: str, command: tuple[str, ...], env: dict[str, str], live: Obj | None) -> Obj:
