@@ -136,6 +136,10 @@ class StreamStatus(Model):
         json_schema_extra={"format": "int64"},
     )
     backup: str | None = Field(default=None, description="The Backup that is the newest verified copy.")
+    size_bytes: int | None = Field(
+        default=None, ge=0, description="Size of that copy, as it is stored.", json_schema_extra={"format": "int64"}
+    )
+    duration_seconds: float | None = Field(default=None, ge=0, description="How long that copy took to make.")
     failure: CopyFailure | None = Field(default=None, description="Why the last run failed, if it did.")
 
 

@@ -22,6 +22,9 @@ def at(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
+_SIZE: Obj = {"sizeBytes": 4096, "durationSeconds": 1.5}
+
+
 class Keeping(World):
     """A world with one policy whose Backups, Jobs and shipper end when the test says so."""
 
@@ -94,7 +97,7 @@ class Keeping(World):
         backup["status"] = (
             {"phase": "Failed", "completedAt": now, "failure": {"reason": failed, "message": "m"}}
             if failed
-            else {"phase": "Succeeded", "takenAt": now, "completedAt": now, "verifiedAt": now}
+            else {"phase": "Succeeded", "takenAt": now, "completedAt": now, "verifiedAt": now, **_SIZE}
         )
 
     def finish_job(self, name: str, failed: str = "", container: str = "backup", **result: Any) -> None:
@@ -544,6 +547,8 @@ def test_the_figures_say_never_before_the_first_copy_and_when_afterwards() -> No
     figures = measured(w)
     assert figures["shieldx_backup_last_verified_timestamp_seconds", "database"] == START.timestamp()
     assert figures["shieldx_backup_measured_seconds", "rto"] == 12.5
+    assert figures["shieldx_backup_size_bytes", "database"] == 4096
+    assert figures["shieldx_backup_duration_seconds", "database"] == 1.5
     assert figures["shieldx_backup_objectives_met",] == 1
 
 

@@ -23,6 +23,8 @@ class Copy:
     taken_at: datetime | None
     completed_at: datetime | None
     verified_at: datetime | None
+    size_bytes: int | None
+    duration_s: float | None
     failure: Obj | None
 
     @property
@@ -53,6 +55,8 @@ def _copy(v: View, obj: Obj) -> Copy:
         taken_at=moment(status.get("takenAt")),
         completed_at=moment(status.get("completedAt")),
         verified_at=moment(status.get("verifiedAt")),
+        size_bytes=status.get("sizeBytes"),
+        duration_s=status.get("durationSeconds"),
         failure=status.get("failure"),
     )
 

@@ -21,6 +21,8 @@ _MINUTE_S: Final = 60
 _HOUR_S: Final = 3600
 _DAY_S: Final = 86_400
 _STAMP_DIGITS: Final = 12
+_OF_THE_NEWEST: Final = ("lastVerified", "takenAt", "exposureSeconds", "backup", "sizeBytes", "durationSeconds")
+"""What is told of the newest verified copy, as long as there is no newer one."""
 
 
 def fields(v: View, seen: Observation) -> Obj:
@@ -58,7 +60,7 @@ def of_stream(v: View, stream: Stream, found: Sequence[Copy], now: datetime) -> 
         "lastSchedule": text_of(last_schedule(v, stream, found, now)),
         "nextSchedule": text_of(upcoming(v, stream, now)),
         "lastSuccess": _latest(told.get("lastSuccess"), whole[-1].completed_at if whole else None),
-        **{name: told.get(name) for name in ("lastVerified", "takenAt", "exposureSeconds", "backup")},
+        **{name: told.get(name) for name in _OF_THE_NEWEST},
     }
     if good and _later(good[-1].taken_at, told.get("takenAt")):
         newest = good[-1]
@@ -69,6 +71,8 @@ def of_stream(v: View, stream: Stream, found: Sequence[Copy], now: datetime) -> 
             "takenAt": text_of(newest.taken_at),
             "backup": newest.name,
             "exposureSeconds": _seconds(before, end),
+            "sizeBytes": newest.size_bytes,
+            "durationSeconds": newest.duration_s,
         }
     if ended and ended[-1].failure:
         known["failure"] = ended[-1].failure

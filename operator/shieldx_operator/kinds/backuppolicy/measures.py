@@ -8,6 +8,8 @@ from shieldx_operator.kinds.backuppolicy.view import STREAMS, View, moment
 
 SUCCESS: Final = "shieldx_backup_last_success_timestamp_seconds"
 VERIFIED: Final = "shieldx_backup_last_verified_timestamp_seconds"
+SIZE: Final = "shieldx_backup_size_bytes"
+DURATION: Final = "shieldx_backup_duration_seconds"
 OBJECTIVE: Final = "shieldx_backup_objective_seconds"
 MEASURED: Final = "shieldx_backup_measured_seconds"
 MET: Final = "shieldx_backup_objectives_met"
@@ -16,6 +18,8 @@ SUSPENDED: Final = "shieldx_backup_suspended"
 GAUGES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     SUCCESS: ("When the newest copy was complete; 0: never.", ("stream",)),
     VERIFIED: ("When a copy was last found whole; 0: never.", ("stream",)),
+    SIZE: ("Size of the newest verified copy, as it is stored.", ("stream",)),
+    DURATION: ("How long the newest verified copy took to make.", ("stream",)),
     OBJECTIVE: ("What a restore must reach.", ("objective",)),
     MEASURED: ("What was measured of a restore.", ("objective",)),
     MET: ("1 while the objectives are met, 0 while they are missed; absent while they are not measured.", ()),
@@ -32,6 +36,9 @@ def measures(v: View, status: Status) -> list[Measure]:
             copies = told.get(stream) or {}
             found.append(Measure(SUCCESS, _time(copies, "lastSuccess"), {"stream": stream}))
             found.append(Measure(VERIFIED, _time(copies, "lastVerified"), {"stream": stream}))
+            for gauge, field in ((SIZE, "sizeBytes"), (DURATION, "durationSeconds")):
+                if copies.get(field) is not None:
+                    found.append(Measure(gauge, float(copies[field]), {"stream": stream}))
     wanted = v.effective.objectives
     found.append(Measure(OBJECTIVE, wanted.rpo_seconds, {"objective": "rpo"}))
     found.append(Measure(OBJECTIVE, wanted.rto_seconds, {"objective": "rto"}))
