@@ -116,8 +116,12 @@ def measure(world: World, folder: Path, rounds: int, megabytes: int) -> dict[str
     copy = world.context().catalog.get(Stream.DATABASE, made["id"])
     theirs, ours = [], []
     for number in range(rounds):
-        theirs.append(plain_restore(world, file, f"plain_{number}"))
-        ours.append(our_restore(world, copy, f"ours_{number}"))
+        # who comes first in a round finds the machine as the other has left it: that, too, goes in turns
+        for plains in (True, False) if number % 2 == 0 else (False, True):
+            if plains:
+                theirs.append(plain_restore(world, file, f"plain_{number}"))
+            else:
+                ours.append(our_restore(world, copy, f"ours_{number}"))
         print(f"round {number + 1}: plain {theirs[-1]:.1f} s, pipeline {step(ours[-1], 'restored'):.1f} s", flush=True)
     restored = [step(o, "restored") for o in ours]
     beside = latency.measure(world, folder, before_s=15.0)

@@ -26,6 +26,7 @@ from shieldx_runtime.backup.clock import Deadline, moment_of
 from shieldx_runtime.backup.context import Context
 from shieldx_runtime.backup.drill import covered_to, drill
 from shieldx_runtime.backup.errors import BackupError, SettingError
+from shieldx_runtime.backup.fetch import fetch
 from shieldx_runtime.backup.manifest import Stream
 from shieldx_runtime.backup.prune import as_data, prune, prune_audit
 from shieldx_runtime.backup.restore import How, restore_in_place, restore_new, roll_back
@@ -76,6 +77,21 @@ def _copies(app: typer.Typer, make_ledger: Callable[[], Ledger]) -> None:
     ) -> None:
         """Read a copy back: digests, key, archive to its end."""
         _work(as_json, make_ledger, lambda c: _verify(c, stream, backup), display.outcome)
+
+    @app.command("fetch")
+    def fetch_(
+        to: Annotated[Path, typer.Option(help="A file that does not exist yet.")],
+        backup: BackupArgument = LATEST,
+        stream: StreamOption = Stream.DATABASE,
+        *,
+        as_json: Json = False,
+    ) -> None:
+        """Unseal a copy into a file: the RDB of a cache, a dump for pg_restore."""
+
+        def fetched(context: Context) -> dict[str, Any]:
+            return fetch(context, _chosen(context, stream, backup, How()), to, context.deadline.check)
+
+        _work(as_json, make_ledger, fetched, display.outcome)
 
 
 def _restores(app: typer.Typer, make_ledger: Callable[[], Ledger]) -> None:

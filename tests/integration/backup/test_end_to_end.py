@@ -1,8 +1,13 @@
 """Write, back up, write more, destroy, restore, compare with the client's own record."""
 
+import asyncio
 import uuid
+from pathlib import Path
 
+from shieldx_contract import ENV_DATABASE_URI_FILE
 from shieldx_contract import backup as names
+from shieldx_runtime.core.migrations import run as run_migrations
+from shieldx_runtime.shadow.service.store import migrations as shadow_migrations
 from tests.integration.backup.world import World
 
 
@@ -29,6 +34,28 @@ def test_a_dump_is_restored_into_a_new_database_row_for_row(world: World) -> Non
     assert restored["timeline"][-1]["step"] == "sums, balances and chains verified"
     refused = world.run("restore", code=names.EXIT_SETTINGS)
     assert "has tables" in refused["message"]
+
+
+def test_the_samples_of_a_shadow_service_are_in_the_dump_and_come_back_in_place(folder_world: World) -> None:
+    """A ShadowService keeps them beside the ledger, in a schema of its own."""
+    world = folder_world
+    uri_file = Path(world.environ[ENV_DATABASE_URI_FILE])
+    asyncio.run(run_migrations(uri_file, "shadow", shadow_migrations()))
+    world.spend()
+    world.sql(
+        "INSERT INTO shadow.samples (tenant_id, line) SELECT 'org-1', n::text::bytea FROM generate_series(1, 500) n"
+    )
+    samples = "SELECT id, tenant_id, line, received_at FROM shadow.samples ORDER BY id"
+    kept = world.sql(samples)
+    made = world.run("run")
+    assert made["rows"]["shadow.samples"] == 500
+    world.sql("DELETE FROM shadow.samples")
+    world.run("restore", "--in-place", f"--confirm={world.service}")
+    assert world.sql(samples) == kept
+    # its schema goes on where it was, and so do the numbers of what is kept from now on
+    asyncio.run(run_migrations(uri_file, "shadow", shadow_migrations()))
+    world.sql("INSERT INTO shadow.samples (tenant_id, line) VALUES ('org-1', 'x')")
+    assert world.sql("SELECT max(id) AS id FROM shadow.samples")[0]["id"] == kept[-1]["id"] + 1
 
 
 def test_what_was_shipped_after_the_dump_is_replayed(world: World) -> None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from redis import Redis as Client
 
 from dev.devserver.redis import Redis
 from shieldx_contract import backup as names
@@ -191,12 +192,16 @@ def test_the_audit_log_keeps_what_a_dump_needs(folder_world: World) -> None:
 
 
 @pytest.mark.skipif(redis_cli() is None, reason="redis-cli has no wheel for this Python: install redis-tools")
-def test_the_cache_is_copied_as_an_rdb_that_was_checked(folder_world: World, tmp_path: Path) -> None:
+def test_the_cache_is_copied_as_an_rdb_that_was_checked_and_that_a_redis_starts_from(
+    folder_world: World, tmp_path: Path
+) -> None:
     world = folder_world
     redis = Redis(tmp_path / "redis")
     redis.start()
     try:
         with_cache(world, redis.uri)
+        with Client.from_url(redis.uri) as client:
+            client.mset({f"key-{n}": n for n in range(100)})
         made = world.run("run", "--stream=cache")
         assert made["verified"]["verified_at"]
         assert world.ids("cache") == [made["id"]]
@@ -207,3 +212,21 @@ def test_the_cache_is_copied_as_an_rdb_that_was_checked(folder_world: World, tmp
         assert world.ids("cache") == [made["id"]]
     finally:
         redis.stop()
+    again = Redis(tmp_path / "again")
+    rdb = tmp_path / "again" / "dump.rdb"
+    fetched = world.run("fetch", "--stream=cache", f"--to={rdb}")
+    assert (fetched["id"], rdb.stat().st_mode & 0o777) == (made["id"], 0o600)
+    assert "File exists" in world.run("fetch", "--stream=cache", f"--to={rdb}", code=names.EXIT_SETTINGS)["message"]
+    again.start()
+    try:
+        with Client.from_url(again.uri) as client:
+            assert client.mget([f"key-{n}" for n in range(100)]) == [str(n).encode() for n in range(100)]
+    finally:
+        again.stop()
+    rdb.unlink()
+    sealed = next((world.folder / "copies").rglob("cache.rdb"))
+    data = bytearray(sealed.read_bytes())
+    data[-1] ^= 1
+    sealed.write_bytes(data)
+    world.run("fetch", "--stream=cache", f"--to={rdb}", code=names.EXIT_DAMAGED)
+    assert [p.name for p in rdb.parent.iterdir() if "rdb" in p.name] == []
