@@ -1,4 +1,4 @@
-"""The release before runs on the schema of this one, beside it: a rollout and its rollback lose and double nothing."""
+"""Each release before runs on the schema of this one, beside it: a rollout and its rollback lose and double nothing."""
 
 import os
 import subprocess
@@ -10,43 +10,44 @@ import pytest
 
 from dev.devserver.ports import free_port
 from dev.devserver.service import CreditsProcess
-from shieldx_contract import ENV_KEY_PEPPER_FILE
-from tests.integration.harness import Api, Stack, assert_books_balance, in_time, let_pass, new_id, problem_of
+from shieldx_runtime.core.migrations import load
+from tests.integration.harness import SHARED, Api, Stack, assert_books_balance, in_time, let_pass, new_id, problem_of
 
 ROOT = Path(__file__).resolve().parents[2]
-PREVIOUS = "a4cd22f"
-"""The last commit of the release before."""
+MIGRATIONS = Path("runtime", "shieldx_runtime", "credits", "migrations")
+RELEASES = {1: "a4cd22f", 5: "43af6b5", 6: "01d1e69", 7: "99548f2", 8: "056546e"}
+"""By the last migration that a release knew, its last commit: one for each change of the schema since."""
 
 
-@pytest.fixture(scope="module")
-def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The code of the release before, out of the history."""
+@pytest.fixture(scope="module", params=RELEASES, ids=[f"migration-{known}" for known in RELEASES])
+def code(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The code of a release before, out of the history."""
+    commit = RELEASES[request.param]
     folder = tmp_path_factory.mktemp("previous")
-    known = subprocess.run(["git", "cat-file", "-e", PREVIOUS], cwd=ROOT, capture_output=True, check=False, timeout=30)
+    known = subprocess.run(["git", "cat-file", "-e", commit], cwd=ROOT, capture_output=True, check=False, timeout=30)
     if known.returncode:
-        pytest.skip(f"the history of this checkout does not reach back to {PREVIOUS}: fetch it all to run this test")
+        pytest.skip(f"the history of this checkout does not reach back to {commit}: fetch it all to run this test")
     archive = subprocess.run(
-        ["git", "archive", PREVIOUS, "runtime", "contract"], cwd=ROOT, capture_output=True, check=True, timeout=60
+        ["git", "archive", commit, "runtime", "contract"], cwd=ROOT, capture_output=True, check=True, timeout=60
     )
     subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True, timeout=60)
+    assert len(load(folder / MIGRATIONS)) == request.param
     return folder
 
 
 @pytest.fixture(scope="module")
 def old(stack: Stack, code: Path) -> Iterator[Api]:
-    """A client of a process of the release before, on the same database and Redis."""
+    """A client of a process of that release, on the same database and Redis, as the owner that it was."""
     with ExitStack() as exits:
+        shared = {name: stack.service.environ[name] for name in SHARED}
         process = CreditsProcess(
-            stack.folder / "previous",
+            stack.folder / f"previous-{code.name}",
             database_uri=stack.postgres.uri("credits"),
             cache_uri=stack.redis.uri,
             admin_key=stack.admin_key,
             http_port=free_port(),
             health_port=free_port(),
-            settings={
-                ENV_KEY_PEPPER_FILE: stack.service.environ[ENV_KEY_PEPPER_FILE],
-                "PYTHONPATH": os.pathsep.join([str(code / "runtime"), str(code / "contract")]),
-            },
+            settings={**shared, "PYTHONPATH": os.pathsep.join([str(code / "runtime"), str(code / "contract")])},
         )
         exits.callback(process.stop)
         migration = process.migrate()
@@ -57,8 +58,9 @@ def old(stack: Stack, code: Path) -> Iterator[Api]:
         yield client
 
 
-def test_it_is_the_release_before(old: Api) -> None:
-    problem_of(old.http.get("/credits/grants/org-1"), 404, "not-found")
+def test_every_migration_is_one_that_a_release_before_did_not_know() -> None:
+    newest = len(load(ROOT / MIGRATIONS))
+    assert max(RELEASES) == newest - 1, f"add the last commit before migration {newest} to RELEASES"
 
 
 def test_both_sell_and_spend_the_same_credits(old: Api, api: Api, stack: Stack) -> None:
@@ -122,3 +124,18 @@ def test_what_was_spent_before_there_were_grants_can_be_refunded(api: Api, stack
     assert api.refund(taken[0], 4).json()["balance"] == 6
     assert api.consume(tenant_id, 6).status_code == 200
     problem_of(api.consume(tenant_id, 1), 402, "insufficient-credits")
+
+
+def test_a_hold_or_consume_of_one_is_closed_or_refunded_by_the_other(old: Api, api: Api, stack: Stack) -> None:
+    tenant_id = api.tenant(100)
+    if old.http.get(f"/credits/grants/{tenant_id}").status_code == 404:
+        problem_of(old.reserve(tenant_id, 1), 404, "not-found")  # the first release has no holds
+        return
+    for first, second in ((old, api), (api, old)):
+        hold = first.reserve(tenant_id, 10).json()["reservation_id"]
+        assert second.commit(hold, 4).status_code == 200
+        taken = second.consume(tenant_id, 6).json()["transaction_id"]
+        assert first.refund(taken, 6).status_code == 200
+        assert second.cancel(first.reserve(tenant_id, 3).json()["reservation_id"]).status_code == 200
+    assert api.balance(tenant_id).json()["available"] == 92
+    assert_books_balance(stack, tenant_id)
