@@ -9,6 +9,8 @@ UV_VERSION := 0.13.8
 UV := .tools/bin/uv
 RUN := $(UV) run --frozen
 PYTEST := $(RUN) pytest
+# where it is set, each of the thousand processes that the tests start compiles all that it imports: half of their time
+unexport PYTHONDONTWRITEBYTECODE
 
 ##@ Use it
 .PHONY: up
