@@ -57,7 +57,7 @@ check: venv ## Style, types, import rules, tidy rules, generated files up to dat
 
 .PHONY: test-unit
 test-unit: venv ## Pure logic: no network, no cluster
-	$(PYTEST) -q tests/unit
+	$(PYTEST) -q -n 2 tests/unit
 
 .PHONY: test-integration
 test-integration: venv ## The runtime on a real PostgreSQL and a real Redis
