@@ -65,7 +65,9 @@ test-integration: venv ## The runtime on a real PostgreSQL and a real Redis
 
 .PHONY: test-e2e
 test-e2e: venv cluster ## The operator, the chart and the platform on a real cluster
-	$(PYTEST) -v tests/e2e --ignore=tests/e2e/shadow --ignore=tests/e2e/backup
+	# first, while nobody else's operator is in the cluster: then it needs no second one
+	$(PYTEST) -v tests/e2e/operator
+	$(PYTEST) -v tests/e2e --ignore=tests/e2e/operator --ignore=tests/e2e/shadow --ignore=tests/e2e/backup
 
 .PHONY: test-e2e-jobs
 test-e2e-jobs: venv cluster ## Evaluations and backups on a real cluster; not a part of `make test` yet

@@ -24,7 +24,7 @@ def site() -> Iterator[Site]:
 
 
 @pytest.fixture(scope="session")
-def any_release(site: Site) -> Release:
+def any_release(site: Site) -> Iterator[Release]:
     """The release as the test before left it.
 
     At first none: where the cluster was there before, what an earlier run left is removed, so that metrics and log
@@ -32,7 +32,9 @@ def any_release(site: Site) -> Release:
     """
     made = Release(site)
     made.remove_all_traces()
-    return made
+    yield made
+    if site.stays:
+        made.remove_all_traces(wait=False)
 
 
 @pytest.fixture

@@ -19,10 +19,9 @@ from shieldx_operator.kinds.creditsservice import RESOURCE as SERVICES
 from shieldx_operator.kinds.restore.view import RESOURCE as RESTORES
 from shieldx_operator.kinds.tenant import RESOURCE as TENANTS
 from shieldx_operator.settings import DEFAULT_HEALTH_PORT
-from tests.e2e.operator.site import NAMESPACES, Site, until
+from tests.e2e.operator.site import NAMESPACES, PREFIX, Site, until
 
 NAME = "shieldx"
-PREFIX = "shieldx-e2e-operator-"
 SYSTEM = f"{PREFIX}system"
 CHART = "charts/shieldx-platform"
 SELECTOR = f"app.kubernetes.io/name={MANAGED_BY}"
@@ -87,8 +86,8 @@ class Release:
         self.site.helm("uninstall", NAME, "--namespace", self.namespace, "--wait")
         self._values = None
 
-    def remove_all_traces(self) -> None:
-        """The release and every namespace of an earlier run; nothing in a fresh cluster."""
+    def remove_all_traces(self, *, wait: bool = True) -> None:
+        """The release and every namespace of a run, which without `wait` end later; nothing in a fresh cluster."""
         for resource in (RESTORES, TENANTS, SERVICES):
             for obj in self.site.list(resource) if self.site.serves(resource) else ():
                 ref = Ref(resource, obj["metadata"]["namespace"], obj["metadata"]["name"])
@@ -99,6 +98,8 @@ class Release:
         old = [n["metadata"]["name"] for n in self.site.list(NAMESPACES)]
         for name in (n for n in old if n.startswith(PREFIX)):
             self.site.delete(Ref(NAMESPACES, "", name))
+        if not wait:
+            return
         until(
             "old namespaces are gone",
             lambda: not any(n["metadata"]["name"].startswith(PREFIX) for n in self.site.list(NAMESPACES)),

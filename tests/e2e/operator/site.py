@@ -1,4 +1,8 @@
-"""A cluster of these tests' own: they kill, upgrade and uninstall operators, which others must not feel."""
+"""The cluster that these tests kill, upgrade and uninstall operators in, which nobody else must feel.
+
+It is the one that is up where nothing of the platform is in it, as at the beginning of `make test-e2e`; else one of
+their own.
+"""
 
 import json
 import os
@@ -18,11 +22,16 @@ import requests
 
 from dev import platform
 from dev.cluster import place as places
+from shieldx_contract import API_GROUP, MANAGED_BY
 from shieldx_operator.engine.client import path_of
 from shieldx_operator.engine.types import Obj, Ref, Resource
+from shieldx_operator.kinds import kinds
+from shieldx_operator.settings import OperatorSettings
 
 ROOT = Path(__file__).resolve().parents[3]
-NAME, LINK = "sxop", "198.18.249.0/30"
+OWN = {"SHIELDX_CLUSTER_NAME": "sxop", "SHIELDX_CLUSTER_LINK": "198.18.249.0/30"}
+PREFIX = "shieldx-e2e-operator-"
+"""Namespaces of these tests begin so."""
 UP_TIMEOUT_S = 1800  # a machine without the archive builds Kubernetes first
 CALL_TIMEOUT_S = 20
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
@@ -30,6 +39,8 @@ NAMESPACES = Resource("", "v1", "Namespace", "namespaces", namespaced=False)
 MANAGER = "e2e-person"
 
 Found = TypeVar("Found")
+_names: dict[str, str] = {}
+"""What leads to a cluster of these tests' own; empty for the usual one."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +57,9 @@ class Done:
 
 
 def environment() -> dict[str, str]:
-    """This process's own, but for the names that lead to the other cluster."""
+    """This process's own, but for the names that lead to another cluster."""
     kept = {k: v for k, v in os.environ.items() if k not in ("KUBECONFIG", "CONTEXT")}
-    return {**kept, "SHIELDX_CLUSTER_NAME": NAME, "SHIELDX_CLUSTER_LINK": LINK}
+    return {**kept, **_names}
 
 
 def run(
@@ -89,6 +100,8 @@ class Site:
 
     kubeconfig: str
     client: pykube.HTTPClient
+    stays: bool
+    """Whether others go on with the cluster: then what these tests have made must go."""
     figures: list[str] = field(default_factory=list)
 
     # --- the API server
@@ -203,22 +216,43 @@ def _body(answer: requests.Response) -> Obj:
 def opened() -> Iterator[Site]:
     """The cluster, with the images of this checkout in it. Whoever made it removes it."""
     if os.environ.get("CONTEXT"):
-        pytest.skip("CONTEXT names your own cluster; these tests kill and uninstall operators in one of their own")
-    patch = pytest.MonkeyPatch()
-    patch.setenv("SHIELDX_CLUSTER_NAME", NAME)
-    patch.setenv("SHIELDX_CLUSTER_LINK", LINK)
-    place = places.from_environment()
-    patch.undo()
-    was_up = place.kubeconfig.is_file() and front_door("kubectl", "get", "--raw=/readyz", check=False).code == 0
+        pytest.skip("CONTEXT names your own cluster; these tests kill and uninstall operators in one where nobody is")
+    _names.clear()
+    usual = places.from_environment()
+    if not (_is_up(usual) and _nobody_is_there()):
+        _names.update(OWN)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in _names.items():
+            patch.setenv(name, value)
+        place = places.from_environment()
+    was_up = _is_up(place)
     front_door("up", timeout_s=UP_TIMEOUT_S)
     try:
         run(sys.executable, "-m", "dev.images", "build", timeout_s=UP_TIMEOUT_S)
         archives = [i["archive"] for i in platform.images() if not i["name"].startswith("localhost/")]
         front_door("load", *archives, timeout_s=300)
         configuration = pykube.KubeConfig.from_file(str(place.kubeconfig))
-        yield Site(str(place.kubeconfig), pykube.HTTPClient(configuration, timeout=CALL_TIMEOUT_S))
+        yield Site(str(place.kubeconfig), pykube.HTTPClient(configuration, timeout=CALL_TIMEOUT_S), was_up)
     finally:
         if not was_up:
             front_door("down", timeout_s=300)
             for folder in (place.settings.folder, place.state):
                 shutil.rmtree(folder, ignore_errors=True)  # its engine's images, 2 GB
+
+
+def _is_up(place: places.Place) -> bool:
+    return place.kubeconfig.is_file() and front_door("kubectl", "get", "--raw=/readyz", check=False).code == 0
+
+
+def _nobody_is_there() -> bool:
+    """Whether the cluster has no operator and no object of the platform's, but for what these tests left themselves."""
+    said = [
+        front_door("kubectl", "get", resource, "--all-namespaces", "--no-headers", *selector, check=False)
+        for resource, *selector in (
+            ("deployments", f"--selector=app.kubernetes.io/name={MANAGED_BY}"),
+            *((f"{kind.resource.plural}.{API_GROUP}",) for kind in kinds(OperatorSettings.from_environment({}))),
+        )
+    ]
+    # a resource that the API server does not know has no objects
+    known = [done.out for done in said if done.code == 0]
+    return all(line.startswith(PREFIX) for text in known for line in text.splitlines() if line.strip())

@@ -9,8 +9,8 @@ from shieldx_operator.blocks.resources import POD
 from shieldx_operator.engine.types import Obj, Ref, Resource
 from tests.e2e.operator import compare
 from tests.e2e.operator.life import SERVICE, Life, service_spec, wait_ready
-from tests.e2e.operator.release import PREFIX, SYSTEM, Release
-from tests.e2e.operator.site import NAMESPACES, RESTRICTED, Site, until
+from tests.e2e.operator.release import SYSTEM, Release
+from tests.e2e.operator.site import NAMESPACES, PREFIX, RESTRICTED, Site, until
 
 CONFINED, UNWATCHED = f"{PREFIX}confined", f"{PREFIX}unwatched"
 CRDS = Resource("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False)

@@ -13,8 +13,8 @@ import pytest
 from shieldx_operator.blocks.resources import EVENT, NETWORK_POLICY, SECRET
 from shieldx_operator.engine.types import Obj, Ref, Resource
 from tests.e2e.operator.life import SERVICE, VERSION, Life, condition, is_ready, secret_values
-from tests.e2e.operator.release import PREFIX, Release
-from tests.e2e.operator.site import NAMESPACES, Site, until
+from tests.e2e.operator.release import Release
+from tests.e2e.operator.site import NAMESPACES, PREFIX, Site, until
 
 TOLD_WITHIN_S = 30
 MENDED_WITHIN_S = 150

@@ -11,8 +11,8 @@ from shieldx_operator.kinds import kinds
 from shieldx_operator.settings import OperatorSettings
 from tests.e2e.operator import compare
 from tests.e2e.operator.life import SERVICE, TENANT, Life, service_spec, tenant_spec
-from tests.e2e.operator.release import PREFIX, SYSTEM, Release
-from tests.e2e.operator.site import ROOT, Done, Site, run
+from tests.e2e.operator.release import SYSTEM, Release
+from tests.e2e.operator.site import PREFIX, ROOT, Done, Site, run
 
 KNOWN = {kind.resource.kind for kind in kinds(OperatorSettings.from_environment({}))}
 
