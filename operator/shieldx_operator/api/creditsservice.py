@@ -149,3 +149,9 @@ class CreditsServiceSpec(ApiServiceSpec):
 
 class CreditsServiceStatus(ApiServiceStatus):
     """What the operator sees."""
+
+    migrated: str | None = Field(
+        default=None,
+        description="The last migration that was completed, by its Job's name, which stands for a version and a "
+        "database. While a later one fails, pods of that version go on and come back.",
+    )

@@ -154,6 +154,7 @@ def test_a_migration_that_fails_stalls_with_its_reason_while_the_old_pods_serve(
     assert serving["metadata"]["uid"] == old["metadata"]["uid"]
     assert spare.consume() == requests.codes.ok
     assert spare.balance() == (requests.codes.ok, before - 1)
+    delete_its_deployment(spare)
 
     world.sql(SERVICE, "DROP TABLE credits.regions")
     for job in world.all(JOB):  # or a minute's patience: then it is tried again unasked
@@ -164,6 +165,23 @@ def test_a_migration_that_fails_stalls_with_its_reason_while_the_old_pods_serve(
     assert "rejected" not in live["status"]
     assert spare.balance() == (requests.codes.ok, before - 1)
     assert world.sql(SERVICE, "SELECT count(*) FROM credits.regions") == [["0"]]
+
+
+def delete_its_deployment(spare: Spare) -> None:
+    """And see it come back with the version that served, which the newer one's failure does not concern."""
+    ref = spare.world.ref(DEPLOYMENT, SERVICE)
+    gone = spare.world.get(ref)
+    spare.world.delete(ref)
+
+    def back() -> Obj | None:
+        live = spare.world.find(ref)
+        other = live is not None and live["metadata"]["uid"] != gone["metadata"]["uid"]
+        return live if live and other and live.get("status", {}).get("availableReplicas") else None
+
+    live = until("the Deployment is back and serves", back, 60)
+    assert live["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/version"] == "0.1.0"
+    assert condition(spare.world.get(spare.ref), "SchemaCurrent")["status"] == "False"
+    until("calls are answered", lambda: spare.balance()[0] == requests.codes.ok, 30)
 
 
 def test_deleting_the_object_removes_what_it_owns_and_keeps_the_data(spare: Spare) -> None:

@@ -13,6 +13,7 @@ from shieldx_contract import (
     ENV_DATABASE_URI_FILE,
     ENV_MASTER_KEYS_FILE,
 )
+from shieldx_operator.blocks import hold
 from shieldx_operator.blocks.resources import ref_of
 from shieldx_operator.blocks.workload import pin_template
 from shieldx_operator.engine.secrets import decoded
@@ -220,6 +221,51 @@ def test_old_pods_serve_on_while_a_migration_fails_and_the_version_is_named_as_r
     rejected = w.parent["status"]["rejected"]
     assert (rejected["version"], rejected["generation"]) == ("1.1.0", 2)
     assert w.parent["status"]["version"] == "1.0.0"
+
+
+def refused_upgrade(version: str = "1.1.0") -> World:
+    """A service of which a newer version was asked for whose migration fails, and whose Deployment was deleted."""
+    w = running()
+    w.parent["spec"]["version"] = version
+    w.parent["metadata"]["generation"] = 2
+    w.step()
+    finish_job(w, "Failed")
+    w.step()
+    w.status()
+    del w.objects[ref_of(w.one("Deployment", "pay"))]
+    return w
+
+
+def test_a_deployment_deleted_while_a_migration_fails_comes_back_with_the_version_that_served() -> None:
+    w = refused_upgrade()
+    w.step()
+    back = w.one("Deployment", "pay")
+    assert back["spec"]["template"]["spec"]["containers"][0]["image"] == "registry.test/platform:1.0.0"
+    assert back["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/version"] == "1.0.0"
+    roll_out(w)
+    w.step()
+    assert w.condition("Stalled").reason == "MigrationFailed"
+    assert w.parent["status"]["version"] == "1.0.0"
+    assert w.parent["status"]["rejected"]["version"] == "1.1.0"
+    w.lists["jobs"][0]["status"] = {"conditions": [{"type": "Complete", "status": "True", "lastTransitionTime": "x"}]}
+    w.step()
+    newer = w.one("Deployment", "pay")["spec"]["template"]
+    assert newer["spec"]["containers"][0]["image"] == "registry.test/platform:1.1.0"
+
+
+def test_on_another_database_no_deployment_comes_back_before_its_schema() -> None:
+    w = refused_upgrade()
+    w.one("PersistentVolumeClaim", "pay-db")["metadata"]["uid"] = "another"
+    w.step()
+    assert "Deployment" not in kinds(w)
+    assert w.condition("WorkloadReady").reason == "WaitingForSchema"
+
+
+def test_while_a_restore_holds_the_service_no_deployment_comes_back() -> None:
+    w = refused_upgrade()
+    held = hold.build({"namespace": "team"}, "team", "pay", "undo")
+    w.objects[ref_of(held)] = held
+    assert "Deployment" not in {o["kind"] for o in w.plan().apply if not isinstance(o, GeneratedSecret)}
 
 
 def test_a_failed_migration_is_tried_again_after_a_minute_and_its_reason_stays_told() -> None:

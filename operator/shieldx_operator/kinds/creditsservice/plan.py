@@ -1,9 +1,10 @@
 """What must be true of a CreditsService at this moment: the objects of its spec, held back where one must wait.
 
 The order is: identity and network, stores, schema, workload. A workload waits for its schema, a schema for its
-database; what runs already goes on running while they wait.
+database; what runs already goes on running while they wait, and what was deleted meanwhile comes back as it was.
 """
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -131,6 +132,21 @@ def schema_is_current(v: View, seen: Observation) -> bool:
     return job_condition(migration_job(v, seen)) == "Complete"
 
 
+def served_before(v: View, seen: Observation) -> View | None:
+    """The service as its pods were last, where this very database has the schema for them; else None.
+
+    While a later migration fails, a Deployment that somebody deleted comes back so: with the version that served.
+    """
+    told = seen.parent.get("status", {})
+    version = told.get("version")
+    if not version or not told.get("migrated"):
+        return None
+    repository = v.image.rpartition(":")[0]
+    inputs = v.spec_digest if version == v.version else digest([v.spec_digest, version])
+    before = replace(v, version=version, image=f"{repository}:{version}", spec_digest=inputs)
+    return before if migration_name(before, seen) == told["migrated"] else None
+
+
 def database_is_ready(v: View, seen: Observation) -> bool:
     if v.effective.database.managed:
         return stateful_set_ready(seen.objects.get(store_ref(v, postgres.SUFFIX)))
@@ -195,7 +211,7 @@ def plan(v: View, seen: Observation, settings: OperatorSettings) -> Plan:
         *(pinned_store(v, seen, o) for o in build.cache(v, settings)),
         build.service(v),
     ]
-    # they wait for the schema with their Deployment, if somebody deleted it just then
+    # they wait with their Deployment where it waits for a schema
     keep = {Ref(resource, v.service.namespace, v.service.name) for resource in (HPA, PDB)}
     job = migration_job(v, seen)
     name = migration_name(v, seen)
@@ -206,9 +222,11 @@ def plan(v: View, seen: Observation, settings: OperatorSettings) -> Plan:
         apply.append(build.migration(v, settings, name))
     live = seen.objects.get(deployment_ref(v))
     initial = {}
-    if live is not None or (schema_is_current(v, seen) and not held_by(v, seen)):
-        fresh = build.deployment(v, settings, as_owner=connects_as_owner(v, live))
-        workload = pin_template(fresh, live, v.spec_digest, hold=not schema_is_current(v, seen))
+    serves = v if live is not None or schema_is_current(v, seen) else served_before(v, seen)
+    if live is not None or (serves is not None and not held_by(v, seen)):
+        made_of = serves or v
+        fresh = build.deployment(made_of, settings, as_owner=connects_as_owner(made_of, live))
+        workload = pin_template(fresh, live, made_of.spec_digest, hold=not schema_is_current(v, seen))
         if held_by(v, seen):
             # an autoscaler leaves a Deployment without pods alone; it takes over again when the hold is gone
             workload["spec"] = {**workload["spec"], "replicas": 0}

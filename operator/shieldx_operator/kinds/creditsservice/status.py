@@ -133,8 +133,11 @@ def workload(v: View, seen: Observation) -> Component:
 
 def fields(v: View, seen: Observation, parts: list[Component]) -> Obj:
     live = seen.objects.get(deployment_ref(v))
+    before = seen.parent.get("status", {}).get("migrated")
+    migrated = migration_name(v, seen) if schema_is_current(v, seen) else before
     return {
         **component.api_fields(v.service, seen, live),
+        **({"migrated": migrated} if migrated else {}),
         "effective": v.effective.to_json(),
         **component.rejected(parts[2:], live, version=v.version, generation=v.generation),
     }
