@@ -25,6 +25,30 @@ PORT: Final = 5432
 UID: Final = 999
 _DATA: Final = "/var/lib/postgresql/data"
 _PASSWORD_DIR: Final = "/etc/shieldx/database"  # noqa: S105 - a path
+_RUN_DIR: Final = "/var/run/postgresql"
+_READY: Final = """
+pg_isready -q -h 127.0.0.1 -U "$POSTGRES_USER" -d "$POSTGRES_DB" || exit 1
+known=$1/password-in-use.sha256
+now=$(sha256sum <"$POSTGRES_PASSWORD_FILE") || exit 0
+[ "$now" != "$(cat "$known" 2>/dev/null)" ] || exit 0
+export PGUSER="$POSTGRES_USER" PGDATABASE="$POSTGRES_DB"
+psql -q -v ON_ERROR_STOP=1 -v owner="$PGUSER" <<'SQL' && echo "$now" >"$known"
+SET log_statement = none; SET log_min_error_statement = panic; SET log_min_duration_statement = -1;
+\\set password `cat "$POSTGRES_PASSWORD_FILE"`
+ALTER ROLE :"owner" PASSWORD :'password';
+SQL
+exit 0
+"""
+
+
+def readiness(run_dir: str = _RUN_DIR) -> list[str]:
+    """The command that says whether the server answers, and lets its owner's password follow the Secret.
+
+    A Secret that was deleted, and so made anew, has a password that the database does not know, and so has one that
+    was changed. Nobody but the server's own pod may set it: on its socket the owner needs none. It is set once for
+    each password and start; where that fails, the server is no less ready, and the migration says what is wrong.
+    """
+    return ["sh", "-c", _READY, "readiness", run_dir]
 
 
 def secret(service: Service, database: str, *, retain: bool) -> GeneratedSecret:
@@ -71,6 +95,9 @@ def build(  # noqa: PLR0913 - each is one choice of the user's spec
 ) -> list[Obj | GeneratedSecret]:
     """Secrets, claim, Service and StatefulSet. `retain` keeps the passwords and the data when the owner goes."""
     name = f"{service.name}{SUFFIX}"
+    # over TCP: the entry point of a first start listens on the socket alone and would look ready too early
+    probes = exec_probes(("pg_isready", "-q", "-h", "127.0.0.1", "-U", database, "-d", database))
+    probes["readinessProbe"]["exec"] = {"command": readiness()}
     store = Store(
         component=COMPONENT,
         image=image,
@@ -85,11 +112,10 @@ def build(  # noqa: PLR0913 - each is one choice of the user's spec
             {"name": "POSTGRES_INITDB_ARGS", "value": "--auth-host=scram-sha-256 --data-checksums"},
             {"name": "PGDATA", "value": f"{_DATA}/pgdata"},
         ),
-        # over TCP: the entry point of a first start listens on the socket alone and would look ready too early
-        probes=exec_probes(("pg_isready", "-q", "-h", "127.0.0.1", "-U", database, "-d", database)),
+        probes=probes,
         volumes=claim_volume("data", name, _DATA)
         + secret_volume("password", name, _PASSWORD_DIR, ("password",))
-        + scratch_volume("run", "/var/run/postgresql", "8Mi")
+        + scratch_volume("run", _RUN_DIR, "8Mi")
         + scratch_volume("tmp", "/tmp", "64Mi"),  # noqa: S108 - a mount point in the pod
         resources=resources,
         grace_s=60,
