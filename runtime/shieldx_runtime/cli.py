@@ -19,7 +19,7 @@ from shieldx_runtime.core.ledger import Ledger
 from shieldx_runtime.core.migrations import MigrationError
 from shieldx_runtime.core.migrations import run as run_migrations
 from shieldx_runtime.core.settings import SettingsError, load_database, load_log, load_serve
-from shieldx_runtime.credits import export_commands, reconcile_commands
+from shieldx_runtime.credits import export_commands, privacy_commands, reconcile_commands
 from shieldx_runtime.shadow import commands as shadow
 
 _TERMINATION_LOG: Final = Path("/dev/termination-log")
@@ -40,6 +40,7 @@ credits_app = typer.Typer(help="The credits service.", no_args_is_help=True)
 app.add_typer(credits_app, name="credits")
 export_commands.add_to(app)
 reconcile_commands.add_to(credits_app)
+privacy_commands.add_to(credits_app)
 # where they were before there was a command of our own: logs and notes of people name them so
 export_commands.add_to(credits_app, hidden=True)
 

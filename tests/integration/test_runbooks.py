@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from dev.devserver.binaries import postgres_bin
+from shieldx_contract import ENV_MASTER_KEYS_FILE
 from tests.integration.harness import Api, Stack, running_stack
 
 RUNBOOKS = Path(__file__).resolve().parents[2] / "docs" / "runbooks"
@@ -100,3 +101,28 @@ def test_an_open_breaker_is_seen_explained_and_closed(own: Stack, tmp_path: Path
         assert client.consume(tenant_id, 1).status_code == 200
         assert run(own, after.partition("python")[0], tmp_path, **names).returncode == 0
         assert "the books add up" in run(own, "python" + after.partition("python")[2], tmp_path).stdout
+
+
+def test_the_master_key_is_rotated_and_the_old_one_taken_away(own: Stack, tmp_path: Path) -> None:
+    tenants = [own.api.tenant(10) for _ in range(3)]
+    for tenant_id in tenants:
+        assert own.api.consume(tenant_id, 1, description=f"call of {tenant_id}").status_code == 200
+    file = Path(own.service.environ[ENV_MASTER_KEYS_FILE])
+    old = file.read_text(encoding="utf-8").split()[1]
+    put, rewrap, take = blocks("rotate-master-key.md")
+    assert run(own, put, tmp_path).returncode == 0
+    done = run(own, rewrap, tmp_path)
+    assert (done.returncode, "keys by master key: k2: 3" in done.stdout) == (0, True), done.stdout + done.stderr
+    assert run(own, take, tmp_path).returncode == 0
+    assert old not in file.read_text(encoding="utf-8")
+    own.service.stop()
+    own.service.start()
+    for tenant_id in tenants:
+        assert own.api.entries(tenant_id)[0]["description"] == f"call of {tenant_id}"
+        assert own.api.consume(tenant_id, 1, description="new").status_code == 200
+    assert {row["master_id"] for row in own.sql("SELECT master_id FROM credits.tenant_keys")} == {"k2"}
+
+    file.write_text("k3 " + "A" * 43 + "\n", encoding="utf-8")
+    lost = run(own, rewrap, tmp_path)
+    assert lost.returncode == 1
+    assert "keys are left under k2" in lost.stderr

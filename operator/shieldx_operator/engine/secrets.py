@@ -13,20 +13,23 @@ def materialize(wanted: GeneratedSecret, existing: Obj | None, random_bytes: Ran
     """The Secret that `wanted` asks for, given the one that is there.
 
     In this order: a carried key takes another key's present value (and is absent where that one is); a present value
-    stays unless its key is in `renew`; what is still missing of `random` is drawn; `derived` is computed anew over
-    all of these.
+    stays unless its key is in `renew`; what is still missing of `random` is drawn; `listed` and `derived` are computed
+    anew over all of these.
 
     Raises:
         ValueError: a template names a key that has no value; the message names both.
     """
     old = {k: base64.b64decode(v) for k, v in ((existing or {}).get("data") or {}).items()}
-    values = {k: v for k, v in old.items() if k not in wanted.derived and k not in wanted.carry}
+    made_anew = {*wanted.derived, *wanted.listed, *wanted.carry}
+    values = {k: v for k, v in old.items() if k not in made_anew}
     for key, source in wanted.carry.items():
         if source in old:
             values[key] = old[source]
     for key, size in wanted.random.items():
         if key not in values or key in wanted.renew:
             values[key] = token(size, random_bytes)
+    for key, (prefix, template) in wanted.listed.items():
+        values[key] = _listed(prefix, template, values).encode()
     for key, template in wanted.derived.items():
         values[key] = _render(template, values, key).encode()
     return {
@@ -54,6 +57,12 @@ def decoded(secret: Obj) -> dict[str, str]:
         except UnicodeDecodeError:
             continue
     return values
+
+
+def _listed(prefix: str, template: str, values: dict[str, bytes]) -> str:
+    numbers = [k.removeprefix(prefix) for k, value in values.items() if k.startswith(prefix) and value]
+    found = sorted((int(n) for n in numbers if n.isascii() and n.isdecimal()), reverse=True)
+    return "".join(template.format(n, values[f"{prefix}{n}"].decode()) for n in found if f"{prefix}{n}" in values)
 
 
 def _render(template: str, values: dict[str, bytes], key: str) -> str:

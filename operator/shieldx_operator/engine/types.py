@@ -85,7 +85,9 @@ class GeneratedSecret:
 
     `random` maps a key to its number of random bytes (written base64url without padding), or to `-n` for n bytes in
     hexadecimal. An existing value is kept unless its key is in `renew`. `derived` maps a key to a `str.format`
-    template over all other values and is always recomputed. `carry` maps a key to another key of the existing Secret
+    template over all other values and is always recomputed; so is `listed`, which maps a key to a prefix and a
+    template: one text for each value whose key is the prefix and a number, the highest first, `{0}` the number and
+    `{1}` the value; an empty value is left out, and stays. `carry` maps a key to another key of the existing Secret
     whose value it takes before anything is renewed (for the previous key of a rotation); it is absent where that
     other key does not exist yet, and a key that is carried in no other way keeps its value.
     """
@@ -93,6 +95,7 @@ class GeneratedSecret:
     metadata: Obj
     random: Mapping[str, int]
     derived: Mapping[str, str] = field(default_factory=dict)
+    listed: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     renew: frozenset[str] = frozenset()
     carry: Mapping[str, str] = field(default_factory=dict)
     type: str = "Opaque"

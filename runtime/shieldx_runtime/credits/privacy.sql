@@ -36,6 +36,13 @@ FROM unnest($2::text[], $3::bytea[], $4::bytea[]) AS n (key_id, was, wrapped)
 WHERE t.key_id = n.key_id AND t.wrapped = n.was
 RETURNING t.key_id;
 
+-- name: masters_in_use
+SELECT master_id, count(*) AS keys
+FROM credits.tenant_keys
+WHERE wrapped IS NOT NULL
+GROUP BY master_id
+ORDER BY master_id;
+
 -- name: record_access
 SELECT credits.record_event(0, $1, $2) AS seq;
 

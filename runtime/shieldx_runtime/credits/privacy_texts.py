@@ -110,6 +110,10 @@ class Texts:
         _logger.info("data keys brought under the active master key", keys=len(done), master_id=masters.active_id)
         return len(done)
 
+    async def in_use(self) -> dict[str, int]:
+        """How many data keys each master key wraps."""
+        return {row["master_id"]: row["keys"] for row in await self._database.fetch(_SQL["masters_in_use"])}
+
     async def _keys_for(self, tenant_ids: Iterable[str], masters: MasterKeys) -> dict[str, DataKey]:
         now = time.monotonic()
         keys = {t: found[1] for t in tenant_ids if (found := self._keys.get(t)) and now - found[0] < _REMEMBERED_S}

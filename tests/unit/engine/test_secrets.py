@@ -10,6 +10,9 @@ from shieldx_operator.engine.types import GeneratedSecret
 META = {"name": "s", "namespace": "n"}
 
 
+LISTED = {"master-1": b"", "master-2": b"two", "master-10": b"ten", "master-x": b"no", "masters": b"stale"}
+
+
 def counted() -> Callable[[int], bytes]:
     """Bytes that tell how often they were asked for."""
     calls = iter(range(1, 100))
@@ -43,6 +46,14 @@ def test_a_derived_value_follows_the_others() -> None:
     wanted = GeneratedSecret(META, random={"admin-key": 3}, derived={"uri": "postgresql://u:{admin-key}@h/{{x}}"})
     assert made(wanted)["uri"] == "postgresql://u:AQEB@h/{x}"
     assert made(wanted, holding(uri="stale", admin_key="k"))["uri"] == "postgresql://u:k@h/{x}"
+
+
+def test_a_list_has_each_numbered_value_the_highest_first_and_no_empty_one() -> None:
+    wanted = GeneratedSecret(META, random={"master-1": 3}, listed={"masters": ("master-", "k{0} {1}\n")})
+    assert made(wanted) == {"master-1": "AQEB", "masters": "k1 AQEB\n"}
+    there = {"data": {k: base64.b64encode(v).decode() for k, v in LISTED.items()}}
+    assert made(wanted, there)["masters"] == "k10 ten\nk2 two\n"
+    assert made(wanted, there)["master-1"] == ""
 
 
 def test_a_derived_value_cannot_reach_into_a_value() -> None:

@@ -51,11 +51,14 @@ def auth_secret(v: View) -> GeneratedSecret:
 
 
 def audit_secret(v: View) -> GeneratedSecret:
-    """The key that checkpoints are signed with, and the master key of texts: kept as long as what they protect."""
+    """The key that checkpoints are signed with, and the master keys of texts: kept as long as what they protect.
+
+    Whoever adds `master-2` makes it the active one, and `master-1` one that opens only; emptied, it is one no more.
+    """
     return GeneratedSecret(
         metadata=v.service.metadata("-audit", API_COMPONENT, retain=data_is_retained(v)),
         random={SECRET_AUDIT_SIGNING_KEY: 32, "master-1": 32},
-        derived={SECRET_MASTER_KEYS: "k1 {master-1}\n"},
+        listed={SECRET_MASTER_KEYS: ("master-", "k{0} {1}\n")},
     )
 
 
