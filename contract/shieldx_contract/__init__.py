@@ -74,6 +74,9 @@ SECRET_BILLING_KEY: Final = "key"  # noqa: S105
 # --- command lines of the one image
 CREDITS_SERVE: Final = ("python", "-m", "shieldx_runtime", "credits", "serve")
 CREDITS_MIGRATE: Final = ("python", "-m", "shieldx_runtime", "credits", "migrate")
+CREDITS_RECONCILE: Final = ("python", "-m", "shieldx_runtime", "credits", "reconcile")
+CREDITS_DIFFER_EXIT_CODE: Final = 1
+"""The reconciliation ends with it where something does not agree; with any other, nothing is known."""
 OPERATOR_RUN: Final = ("python", "-m", "shieldx_operator", "run")
 SHADOW_WORK: Final = ("python", "-m", "shieldx_runtime", "shadow", "work")
 SHADOW_SERVE: Final = ("python", "-m", "shieldx_runtime", "shadow", "serve")

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from shieldx_contract import MAX_RATE_LIMIT
 from shieldx_operator.api.apiservice import ApiServiceSpec, ApiServiceStatus, ApiSettings
+from shieldx_operator.api.backupfields import Cron, TimeZone
 from shieldx_operator.api.base import Model
 from shieldx_operator.api.common import (
     DeletionPolicy,
@@ -135,6 +136,14 @@ class Alerts(Model):
     )
 
 
+class Reconciliation(Model):
+    """When all accounts are compared with the ledger, grants, holds and audit log; nothing is mended by it."""
+
+    schedule: Cron | None = Field(default=None, description="When, in cron's five fields, in timeZone.")
+    time_zone: TimeZone | None = Field(default=None, description="Time zone of the schedule.")
+    suspend: bool | None = Field(default=None, description="True: no comparison begins. One that runs ends.")
+
+
 class CreditsServiceSpec(ApiServiceSpec):
     """What a CreditsService asks for."""
 
@@ -142,8 +151,12 @@ class CreditsServiceSpec(ApiServiceSpec):
     cache: Cache = Field(description="The cache that all pods share: exactly one of external and managed.")
     settings: Settings | None = Field(default=None, description="How each pod of the API behaves.")
     alerts: Alerts | None = Field(default=None, description="How tenants are told of a low balance.")
+    reconciliation: Reconciliation | None = Field(
+        default=None,
+        description="When all accounts are compared with the ledger. What differs makes BooksAgree False.",
+    )
     scheduling: Scheduling | None = Field(
-        default=None, description="Where the pods of this service may run: API, migration and managed stores."
+        default=None, description="Where the pods of this service may run: API, Jobs and managed stores."
     )
 
 
@@ -154,4 +167,9 @@ class CreditsServiceStatus(ApiServiceStatus):
         default=None,
         description="The last migration that was completed, by its Job's name, which stands for a version and a "
         "database. While a later one fails, pods of that version go on and come back.",
+    )
+    last_reconciliation: str | None = Field(
+        default=None,
+        description="When all accounts were last compared with the ledger, whatever came out.",
+        json_schema_extra={"format": "date-time"},
     )

@@ -67,6 +67,7 @@ PRODUCTION: Final[Json] = {
         "terminationGracePeriodSeconds": 30,
     },
     "alerts": {"webhooks": "Denied"},
+    "reconciliation": {"schedule": "17 3 * * *", "timeZone": "Etc/UTC", "suspend": False},
     "scheduling": {},
     "suspend": False,
 }
@@ -234,6 +235,12 @@ class EffectiveAlerts(Model):
     webhooks: Webhooks
 
 
+class EffectiveReconciliation(Model):
+    schedule: str
+    time_zone: str
+    suspend: bool
+
+
 class EffectiveCreditsService(Model):
     """A CreditsService's spec with every default filled in.
 
@@ -251,6 +258,7 @@ class EffectiveCreditsService(Model):
     cache: EffectiveCache
     settings: EffectiveSettings
     alerts: EffectiveAlerts
+    reconciliation: EffectiveReconciliation
     scheduling: Scheduling
     suspend: bool
 

@@ -13,6 +13,7 @@ POD: Final = Resource("", "v1", "Pod", "pods")
 EVENT: Final = Resource("", "v1", "Event", "events")
 DEPLOYMENT: Final = Resource("apps", "v1", "Deployment", "deployments")
 STATEFUL_SET: Final = Resource("apps", "v1", "StatefulSet", "statefulsets")
+CRON_JOB: Final = Resource("batch", "v1", "CronJob", "cronjobs")
 JOB: Final = Resource("batch", "v1", "Job", "jobs")
 HPA: Final = Resource("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
 PDB: Final = Resource("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
@@ -31,6 +32,7 @@ _BY_TYPE: Final = {
         PVC,
         DEPLOYMENT,
         STATEFUL_SET,
+        CRON_JOB,
         JOB,
         HPA,
         PDB,

@@ -1,4 +1,7 @@
-"""The scheduled form of reconciliation: all tenants, or one, in the database. Exit 1: something does not agree."""
+"""The scheduled form of reconciliation: all tenants, or one, in the database.
+
+Exit 1: something does not agree; 2: a setting is wrong; 3: the database could not be asked.
+"""
 
 import asyncio
 import json
@@ -10,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import asyncpg
 import typer
 
+from shieldx_contract import CREDITS_DIFFER_EXIT_CODE
 from shieldx_runtime.core.database import connect, read_uri, target_of
 from shieldx_runtime.core.faults import InvalidUriError, describe, parse_target
 from shieldx_runtime.core.settings import SettingsError, load_database
@@ -17,8 +21,8 @@ from shieldx_runtime.core.settings import SettingsError, load_database
 if TYPE_CHECKING:
     from shieldx_runtime.credits.reconcile import Difference
 
-_EXIT_FAILED: Final = 1
 _EXIT_SETTINGS: Final = 2
+_EXIT_NOT_COMPARED: Final = 3
 _TENANT_TIMEOUT_S: Final = 300
 _TOLD: Final = 1000
 """Tenants that are named; more are counted."""
@@ -39,7 +43,7 @@ def reconcile(
         raise typer.Exit(_EXIT_SETTINGS) from error
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         sys.stderr.write(f"{describe(error, target_of(uri_file))}\n")
-        raise typer.Exit(_EXIT_FAILED) from error
+        raise typer.Exit(_EXIT_NOT_COMPARED) from error
     told = dict(list(wrong.items())[:_TOLD])
     if as_json:
         found = {
@@ -53,7 +57,7 @@ def reconcile(
                 sys.stdout.write(f"tenant {tenant_id}: {difference}\n")
         sys.stdout.write(f"{count} tenants compared, {len(wrong)} differ\n")
     if wrong or (tenant and not count):
-        raise typer.Exit(_EXIT_FAILED)
+        raise typer.Exit(CREDITS_DIFFER_EXIT_CODE)
 
 
 async def _compare(uri_file: Path, tenant: str | None) -> tuple[int, dict[str, list["Difference"]]]:

@@ -11,6 +11,7 @@ import pytest
 from shieldx_contract import LABEL_COMPONENT, LABEL_PART_OF
 from shieldx_operator.blocks.resources import (
     CONFIG_MAP,
+    CRON_JOB,
     DEPLOYMENT,
     HPA,
     JOB,
@@ -88,6 +89,7 @@ DRIFTS = (
     Drift(HPA, "", ("spec", "maxReplicas"), 9),
     Drift(PDB, "", ("spec", "minAvailable"), 0),
     Drift(JOB, "-migrate", (*_LABELS, LABEL_COMPONENT), "something-else"),
+    Drift(CRON_JOB, "-reconcile", ("spec", "suspend"), wrong=True),
     Drift(NETWORK_POLICY, "-default-deny", _INGRESS, OPEN_TO_ALL),
     Drift(NETWORK_POLICY, "-default-deny", _EGRESS, OPEN_TO_ALL),
     Drift(NETWORK_POLICY, "-api", _INGRESS, OPEN_TO_ALL),
@@ -95,6 +97,8 @@ DRIFTS = (
     Drift(NETWORK_POLICY, "-api", _EGRESS, OPEN_TO_ALL),
     Drift(NETWORK_POLICY, "-migration", _INGRESS, OPEN_TO_ALL),
     Drift(NETWORK_POLICY, "-migration", _EGRESS, OPEN_TO_ALL),
+    Drift(NETWORK_POLICY, "-reconciliation", _INGRESS, OPEN_TO_ALL),
+    Drift(NETWORK_POLICY, "-reconciliation", _EGRESS, OPEN_TO_ALL),
     Drift(NETWORK_POLICY, "-db", _INGRESS, OPEN_TO_ALL),
     Drift(NETWORK_POLICY, "-db", _EGRESS, OPEN_TO_ALL),
     Drift(NETWORK_POLICY, "-cache", _INGRESS, OPEN_TO_ALL),

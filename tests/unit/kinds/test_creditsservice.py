@@ -409,7 +409,7 @@ def test_only_named_callers_reach_the_api_and_only_the_service_its_stores() -> N
     components = [
         f["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for f in database["ingress"][0]["from"]
     ]
-    assert components == ["api", "migration"]
+    assert components == ["api", "migration", "reconciliation"]
 
 
 def test_alerts_leave_for_public_addresses_only_where_the_spec_lets_them() -> None:
@@ -592,3 +592,82 @@ def test_development_is_small_and_has_no_budget() -> None:
     w = running({**MANAGED, "profile": "Development"})
     assert "PodDisruptionBudget" not in kinds(w)
     assert w.one("HorizontalPodAutoscaler", "pay")["spec"]["minReplicas"] == 1
+
+
+def compare_books(
+    w: World, state: str, *, exit_code: int | None = None, said: str = "", at: str = "2026-01-02"
+) -> None:
+    """A run of the CronJob has ended so; without an exit code its pod is gone."""
+    name = f"pay-reconcile-{at}"
+    end = {"type": state, "status": "True", "lastTransitionTime": f"{at}T03:17:09Z"}
+    w.lists.setdefault("comparisons", []).append({"metadata": {"name": name}, "status": {"conditions": [end]}})
+    labels = {"app.kubernetes.io/component": "reconciliation", "batch.kubernetes.io/job-name": name}
+    terminated = {"exitCode": exit_code, "message": said, "finishedAt": f"{at}T03:17:08Z"}
+    status = {"containerStatuses": [{"name": "reconcile", "state": {"terminated": terminated}}]}
+    w.lists["pods"] = [] if exit_code is None else [{"metadata": {"name": name, "labels": labels}, "status": status}]
+
+
+def gauges(w: World) -> dict[str, float]:
+    kind = w.kind
+    assert isinstance(kind, CreditsServiceKind)
+    return {m.gauge: m.value for m in kind.measures(w.parent, w.status())}
+
+
+def test_the_books_are_compared_once_a_day_by_the_services_own_role() -> None:
+    cron = running().one("CronJob", "pay-reconcile")["spec"]
+    assert (cron["schedule"], cron["timeZone"], cron["suspend"]) == ("17 3 * * *", "Etc/UTC", False)
+    assert cron["concurrencyPolicy"] == "Forbid"
+    pod = cron["jobTemplate"]["spec"]["template"]["spec"]
+    api_pod = running().one("Deployment", "pay")["spec"]["template"]["spec"]
+    assert pod["securityContext"] == api_pod["securityContext"]
+    assert pod["automountServiceAccountToken"] is False
+    container = pod["containers"][0]
+    assert container["securityContext"] == api_pod["containers"][0]["securityContext"]
+    assert container["command"] == ["python", "-m", "shieldx_runtime", "credits", "reconcile"]
+    mounted = {volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume}
+    assert mounted == {"pay-db-service"}, "neither keys nor the owner's password"
+    labels = cron["jobTemplate"]["spec"]["template"]["metadata"]["labels"]
+    out = running().one("NetworkPolicy", "pay-reconciliation")["spec"]
+    assert out["podSelector"]["matchLabels"].items() <= labels.items()
+    assert [rule["ports"][0]["port"] for rule in out["egress"]] == [53, 5432]
+    let_in = running().one("NetworkPolicy", "pay-db")["spec"]["ingress"][0]["from"]
+    assert any(peer["podSelector"]["matchLabels"].items() <= labels.items() for peer in let_in)
+
+
+def test_the_schedule_is_the_users_and_comparing_can_be_suspended() -> None:
+    w = running({**MANAGED, "reconciliation": {"schedule": "0 5 * * 1", "timeZone": "Europe/Berlin", "suspend": True}})
+    cron = w.one("CronJob", "pay-reconcile")["spec"]
+    assert (cron["schedule"], cron["timeZone"], cron["suspend"]) == ("0 5 * * 1", "Europe/Berlin", True)
+    assert gauges(w) == {}
+
+
+def test_books_that_differ_are_told_with_what_differs_and_the_service_goes_on_serving() -> None:
+    w = running()
+    assert (w.condition("BooksAgree").reason, gauges(w)) == (
+        "NotComparedYet",
+        {"shieldx_credits_last_reconciliation_timestamp_seconds": 0.0},
+    )
+    compare_books(w, "Complete", exit_code=0)
+    assert w.condition("BooksAgree").status == "True"
+    assert gauges(w)["shieldx_credits_books_agree"] == 1
+    said = "tenant org-1: account: balance is 9901, recomputed 9900\n2 tenants compared, 1 differ"
+    compare_books(w, "Failed", exit_code=1, said=said, at="2026-01-03")
+    told = w.condition("BooksAgree")
+    assert (told.status, told.reason) == ("False", "BalanceDiscrepancy")
+    assert "account: balance is 9901" in told.message
+    assert "balance-discrepancy" in told.message
+    assert (w.condition("Ready").status, gauges(w)["shieldx_credits_books_agree"]) == ("True", 0)
+    assert w.parent["status"]["lastReconciliation"] == "2026-01-03T03:17:09Z"
+    w.lists["pods"] = []
+    assert w.condition("BooksAgree").message == told.message, "its pod is gone, what it found is not"
+    w.lists["comparisons"] = []
+    assert w.condition("BooksAgree").message == told.message
+
+
+def test_a_comparison_that_did_not_come_about_says_nothing_of_the_books() -> None:
+    w = running()
+    compare_books(w, "Failed", exit_code=3, said="cannot reach database pay-db:5432")
+    told = w.condition("BooksAgree")
+    assert (told.status, told.reason) == ("Unknown", "ReconciliationFailed")
+    assert "cannot reach database" in told.message
+    assert "shieldx_credits_books_agree" not in gauges(w)

@@ -6,7 +6,8 @@ from typing import Final
 from shieldx_contract import API_GROUP
 from shieldx_operator.blocks.component import last_told
 from shieldx_operator.blocks.resources import EVENT, POD
-from shieldx_operator.engine.types import Obj, Observation, Plan, Reads, Resource, Results, Status
+from shieldx_operator.engine.types import Measure, Obj, Observation, Plan, Reads, Resource, Results, Status
+from shieldx_operator.kinds.creditsservice import books
 from shieldx_operator.kinds.creditsservice import plan as planning
 from shieldx_operator.kinds.creditsservice import status as telling
 from shieldx_operator.kinds.creditsservice.view import view
@@ -22,6 +23,7 @@ class CreditsServiceKind:
     owned: Sequence[Resource] = planning.OWNED
     lasting: Sequence[Resource] = planning.LASTING
     lists: Sequence[Resource] = (POD, EVENT)
+    measured = books.GAUGES
     finalizes = False  # the garbage collector removes what is owned, and data has no owner
 
     def __init__(self, settings: OperatorSettings) -> None:
@@ -36,3 +38,6 @@ class CreditsServiceKind:
 
     def status(self, seen: Observation, plan: Plan, results: Results) -> Status:  # noqa: ARG002 - of the protocol
         return telling.status(view(seen.parent, self._settings), seen, results)
+
+    def measures(self, parent: Obj, status: Status) -> Sequence[Measure]:
+        return books.measures(view(parent, self._settings), status)

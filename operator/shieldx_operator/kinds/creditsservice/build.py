@@ -1,12 +1,14 @@
 """What a CreditsService is made of: desired objects out of a spec. Pure, and the same for the same input."""
 
 from dataclasses import replace
+from typing import Final
 
 from shieldx_contract import (
     AUDIT_SECRET_DIR,
     AUTH_SECRET_DIR,
     CACHE_SECRET_DIR,
     CREDITS_MIGRATE,
+    CREDITS_RECONCILE,
     CREDITS_SERVE,
     DATABASE_OWNER_SECRET_DIR,
     DATABASE_SECRET_DIR,
@@ -30,15 +32,23 @@ from shieldx_contract import (
 )
 from shieldx_operator.blocks import api, autoscaling, postgres, redis
 from shieldx_operator.blocks.meta import obj
-from shieldx_operator.blocks.resources import JOB
+from shieldx_operator.blocks.resources import CRON_JOB, JOB
 from shieldx_operator.blocks.workload import (
     Volumes,
     scratch_volume,
     secret_volume,
 )
 from shieldx_operator.engine.types import GeneratedSecret, Obj
-from shieldx_operator.kinds.creditsservice.view import API_COMPONENT, MIGRATION_COMPONENT, View
+from shieldx_operator.kinds.creditsservice.view import (
+    API_COMPONENT,
+    MIGRATION_COMPONENT,
+    RECONCILIATION_COMPONENT,
+    View,
+)
 from shieldx_operator.settings import OperatorSettings
+
+RECONCILE_SUFFIX: Final = "-reconcile"
+_RECONCILE_DEADLINE_S: Final = 6 * 3600
 
 
 def auth_secret(v: View) -> GeneratedSecret:
@@ -183,6 +193,40 @@ def migration(v: View, settings: OperatorSettings, name: str) -> Obj:
     )
 
 
+def reconciliation(v: View, settings: OperatorSettings, *, as_owner: bool, held: bool) -> Obj:
+    """Compares all accounts with the ledger, one run at a time. `held`: a Restore has the database to itself.
+
+    Not tried again: what differs differs the second time, too, and the next run comes by itself.
+    """
+    r = v.effective.reconciliation
+    volumes = database_volume(v, as_owner=as_owner) + scratch_volume("tmp", "/tmp", "64Mi")  # noqa: S108 - in the pod
+    runtime = replace(pods(v, settings), volumes=volumes)
+    container = runtime.container(
+        "reconcile",
+        CREDITS_RECONCILE,
+        {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"cpu": "500m", "memory": "512Mi"}},
+    )
+    template = runtime.template(RECONCILIATION_COMPONENT, container)
+    template["spec"]["restartPolicy"] = "Never"
+    return obj(
+        CRON_JOB,
+        v.service.metadata(RECONCILE_SUFFIX, RECONCILIATION_COMPONENT),
+        spec={
+            "schedule": r.schedule,
+            "timeZone": r.time_zone,
+            "suspend": r.suspend or held,
+            "concurrencyPolicy": "Forbid",
+            "startingDeadlineSeconds": 3600,
+            "successfulJobsHistoryLimit": 1,
+            "failedJobsHistoryLimit": 3,
+            "jobTemplate": {
+                "metadata": {"labels": v.service.labels(RECONCILIATION_COMPONENT)},
+                "spec": {"backoffLimit": 0, "activeDeadlineSeconds": _RECONCILE_DEADLINE_S, "template": template},
+            },
+        },
+    )
+
+
 def migration_volumes(v: View) -> Volumes:
     volumes = secret_volume("database-owner", v.owner_secret.name, DATABASE_OWNER_SECRET_DIR, (v.owner_key,))
     if v.has_own_role:
@@ -198,10 +242,14 @@ def migration_environment(v: View) -> list[Obj]:
     return env
 
 
-def runtime_volumes(v: View, *, as_owner: bool = False) -> Volumes:
+def database_volume(v: View, *, as_owner: bool) -> Volumes:
     secret, key = (v.owner_secret, v.owner_key) if as_owner else (v.database_secret, v.database_key)
+    return secret_volume("database", secret.name, DATABASE_SECRET_DIR, (key,))
+
+
+def runtime_volumes(v: View, *, as_owner: bool = False) -> Volumes:
     return (
-        secret_volume("database", secret.name, DATABASE_SECRET_DIR, (key,))
+        database_volume(v, as_owner=as_owner)
         + secret_volume("cache", v.cache_secret.name, CACHE_SECRET_DIR, (v.cache_key,))
         + secret_volume("auth", v.auth_secret.name, AUTH_SECRET_DIR, (SECRET_ADMIN_KEY, SECRET_PEPPER_KEY))
         + scratch_volume("tmp", "/tmp", "64Mi")  # noqa: S108 - a mount point in the pod

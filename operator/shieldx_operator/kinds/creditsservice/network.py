@@ -17,6 +17,7 @@ from shieldx_operator.engine.types import Obj, Observation, Ref
 from shieldx_operator.kinds.creditsservice.view import (
     API_COMPONENT,
     MIGRATION_COMPONENT,
+    RECONCILIATION_COMPONENT,
     View,
 )
 from shieldx_operator.settings import OperatorSettings
@@ -49,15 +50,23 @@ def build(v: View, seen: Observation, settings: OperatorSettings) -> list[Obj]:
             s.selector(MIGRATION_COMPONENT),
             egress=[DNS, _to_database(v, seen, v.owner_secret, v.owner_key)],
         ),
+        policy(
+            s.metadata("-reconciliation", RECONCILIATION_COMPONENT),
+            s.selector(RECONCILIATION_COMPONENT),
+            egress=[DNS, _to_database(v, seen, v.database_secret, v.database_key)],
+        ),
     ]
     api = peers_in_namespace(s.selector(API_COMPONENT))
-    migration = peers_in_namespace(s.selector(MIGRATION_COMPONENT))
+    jobs = [
+        *peers_in_namespace(s.selector(MIGRATION_COMPONENT)),
+        *peers_in_namespace(s.selector(RECONCILIATION_COMPONENT)),
+    ]
     if v.effective.database.managed:
         policies.append(
             policy(
                 s.metadata(postgres.SUFFIX, postgres.COMPONENT),
                 s.selector(postgres.COMPONENT),
-                ingress=[ingress([*api, *migration], postgres.PORT)],
+                ingress=[ingress([*api, *jobs], postgres.PORT)],
             )
         )
     if v.effective.cache.managed:

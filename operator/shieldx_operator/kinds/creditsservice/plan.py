@@ -14,6 +14,7 @@ from shieldx_operator.blocks.api import VERSION_LABEL
 from shieldx_operator.blocks.diagnosis import job_condition, stateful_set_ready
 from shieldx_operator.blocks.resources import (
     CONFIG_MAP,
+    CRON_JOB,
     DEPLOYMENT,
     EVENT,
     HPA,
@@ -34,6 +35,7 @@ from shieldx_operator.engine.types import GeneratedSecret, Obj, Observation, Pla
 from shieldx_operator.kinds.creditsservice import build, network
 from shieldx_operator.kinds.creditsservice.view import (
     MIGRATION_COMPONENT,
+    RECONCILIATION_COMPONENT,
     View,
 )
 from shieldx_operator.settings import OperatorSettings
@@ -46,12 +48,13 @@ OWNED: Final = (
     PVC,
     DEPLOYMENT,
     STATEFUL_SET,
+    CRON_JOB,
     JOB,
     HPA,
     PDB,
     NETWORK_POLICY,
 )
-LASTING: Final = (SERVICE_ACCOUNT, DEPLOYMENT, HPA)
+LASTING: Final = (SERVICE_ACCOUNT, DEPLOYMENT, CRON_JOB, HPA)
 """Never pruned: wanted whatever the spec says."""
 MIGRATION_RETRY_AFTER: Final = timedelta(seconds=60)
 DATABASE_SCHEMES: Final = ("postgresql", "postgres")
@@ -68,9 +71,10 @@ def reads(v: View, *, explain: bool) -> Reads:
         PVC: (postgres.SUFFIX, redis.SUFFIX),
         DEPLOYMENT: ("",),
         STATEFUL_SET: (postgres.SUFFIX, redis.SUFFIX),
+        CRON_JOB: (build.RECONCILE_SUFFIX,),
         HPA: ("",),
         PDB: ("",),
-        NETWORK_POLICY: ("-default-deny", "-api", "-migration", postgres.SUFFIX, redis.SUFFIX),
+        NETWORK_POLICY: ("-default-deny", "-api", "-migration", "-reconciliation", postgres.SUFFIX, redis.SUFFIX),
     }
     namespace = v.service.namespace
     refs = [
@@ -84,6 +88,7 @@ def reads(v: View, *, explain: bool) -> Reads:
     queries = {
         "pods": Query(POD, namespace, label_selector=selector),
         "jobs": Query(JOB, namespace, label_selector=f"{selector},{LABEL_COMPONENT}={MIGRATION_COMPONENT}"),
+        "comparisons": Query(JOB, namespace, label_selector=f"{selector},{LABEL_COMPONENT}={RECONCILIATION_COMPONENT}"),
     }
     if explain:
         for kind in ("StatefulSet", "Job"):
@@ -213,6 +218,7 @@ def plan(v: View, seen: Observation, settings: OperatorSettings) -> Plan:
     ]
     # they wait with their Deployment where it waits for a schema
     keep = {Ref(resource, v.service.namespace, v.service.name) for resource in (HPA, PDB)}
+    keep.add(Ref(CRON_JOB, v.service.namespace, f"{v.service.name}{build.RECONCILE_SUFFIX}"))
     job = migration_job(v, seen)
     name = migration_name(v, seen)
     if job is not None:
@@ -225,14 +231,18 @@ def plan(v: View, seen: Observation, settings: OperatorSettings) -> Plan:
     serves = v if live is not None or schema_is_current(v, seen) else served_before(v, seen)
     if live is not None or (serves is not None and not held_by(v, seen)):
         made_of = serves or v
-        fresh = build.deployment(made_of, settings, as_owner=connects_as_owner(made_of, live))
+        as_owner, held = connects_as_owner(made_of, live), held_by(v, seen) is not None
+        fresh = build.deployment(made_of, settings, as_owner=as_owner)
         workload = pin_template(fresh, live, made_of.spec_digest, hold=not schema_is_current(v, seen))
-        if held_by(v, seen):
+        if held:
             # an autoscaler leaves a Deployment without pods alone; it takes over again when the hold is gone
             workload["spec"] = {**workload["spec"], "replicas": 0}
         apply.append(workload)
         initial[deployment_ref(v)] = {"spec": {"replicas": v.effective.autoscaling.min_replicas}}
         apply.append(build.autoscaler(v))
+        if schema_is_current(v, seen):
+            # until then the one before stays: it knows the schema that is there
+            apply.append(build.reconciliation(v, settings, as_owner=as_owner, held=held))
         if v.effective.disruption.min_available > 0:
             apply.append(build.disruption_budget(v))
         else:

@@ -17,6 +17,7 @@ from shieldx_operator.blocks.diagnosis import (
 )
 from shieldx_operator.blocks.uri import uri_problem
 from shieldx_operator.engine.types import Condition, Obj, Observation, Results, Status
+from shieldx_operator.kinds.creditsservice import books
 from shieldx_operator.kinds.creditsservice.plan import (
     CACHE_SCHEMES,
     deployment_ref,
@@ -36,7 +37,7 @@ from shieldx_operator.kinds.creditsservice.view import (
 def status(v: View, seen: Observation, results: Results) -> Status:
     """The whole status but for what the engine adds (inventory, times, generation)."""
     parts = [database(v, seen), cache(v, seen), schema(v, seen), workload(v, seen)]
-    conditions = [*overall(v, parts, results), *(p.condition() for p in parts)]
+    conditions = [*overall(v, parts, results), *(p.condition() for p in (*parts, books.books(v, seen)))]
     ready = conditions[0].status == "True"
     return Status(
         conditions=conditions,
@@ -139,5 +140,6 @@ def fields(v: View, seen: Observation, parts: list[Component]) -> Obj:
         **component.api_fields(v.service, seen, live),
         **({"migrated": migrated} if migrated else {}),
         "effective": v.effective.to_json(),
+        **books.fields(seen),
         **component.rejected(parts[2:], live, version=v.version, generation=v.generation),
     }

@@ -16,6 +16,7 @@ from shieldx_operator.settings import OperatorSettings
 APP: Final = "credits"
 API_COMPONENT: Final = "api"
 MIGRATION_COMPONENT: Final = "migration"
+RECONCILIATION_COMPONENT: Final = "reconciliation"
 
 
 @dataclass(frozen=True, slots=True)
