@@ -97,6 +97,11 @@ def hash_key(pepper: bytes, key: str) -> bytes:
     return hmac.digest(pepper, key.encode(), hashlib.sha256)
 
 
+def header_digest(header: bytes) -> bytes:
+    """What an Authorization header's value is known by."""
+    return hashlib.sha256(header).digest()
+
+
 class Authenticator:
     """Turns an Authorization header into a principal. `lookup` finds an issued key by its id."""
 
@@ -136,12 +141,12 @@ class Authenticator:
         self._remember(header, principal, stored, until)
         return principal
 
-    def known(self, header: str) -> Principal | None:
+    def known(self, digest: bytes) -> Principal | None:
         """The principal of a header that was found valid within the last `_CACHE_TTL_S`; None: authenticate it.
 
-        Keys themselves are not kept: a header is known by its digest.
+        Keys themselves are not kept: a header is known by its `header_digest`.
         """
-        entry = self._known.get(hashlib.sha256(header.encode("latin-1")).digest())
+        entry = self._known.get(digest)
         if entry is None or time.monotonic() >= entry[0]:
             return None
         stored = entry[2]
@@ -156,7 +161,7 @@ class Authenticator:
     def _remember(self, header: str, principal: Principal, stored: StoredKey | None, until: float) -> None:
         if len(self._known) >= _CACHE_ENTRIES:
             self._known.clear()
-        self._known[hashlib.sha256(header.encode("latin-1")).digest()] = (until, principal, stored)
+        self._known[header_digest(header.encode("latin-1"))] = (until, principal, stored)
 
     async def _find(self, key_id: str) -> tuple[float, StoredKey | None]:
         """What is stored of a key, and until when that may be believed."""

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Final, Protocol
 
 from starlette.responses import Response
 
+from shieldx_runtime.core.auth import header_digest
 from shieldx_runtime.core.protocol import BoundedProtocol
 from shieldx_runtime.core.quota import Quota
 
@@ -32,9 +33,12 @@ _STATUS_LINES: Final = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() f
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What the header fields of a plain request say, and nothing else that counts."""
+    """What the header fields of a plain request say, and nothing else that counts.
 
-    authorization: str
+    `key` is the digest of the key, as `Authenticator.known` wants it.
+    """
+
+    key: bytes
     body_bytes: int
     is_json: bool
 
@@ -44,8 +48,8 @@ class Front(Protocol):
 
     shunned: frozenset[bytes]
 
-    def knows(self, authorization: str) -> bool:
-        """Whether the key has been found valid within the time for which that counts."""
+    def knows(self, key: bytes) -> bool:
+        """Whether the key of that digest has been found valid within the time for which that counts."""
 
     def offer(self, line: bytes, head: Head, body: bytes, reply: "Reply") -> bool:
         """Whether it takes the request: then it answers by `reply`, once, now or later.
@@ -98,6 +102,7 @@ class FrontedProtocol(BoundedProtocol):
 
     front: ClassVar[Front]
     heads: ClassVar[dict[bytes, Head]]
+    _defaults: ClassVar[tuple[list[tuple[bytes, bytes]] | None, bytes]] = (None, b"")
 
     _plain = True
     _in_message = False
@@ -156,7 +161,7 @@ class FrontedProtocol(BoundedProtocol):
             return
         fields = self._chunk[len(line) : end + 2]
         head = plain_head(fields, self.headers, self.front.shunned)
-        if head is not None and self.front.knows(head.authorization):
+        if head is not None and self.front.knows(head.key):
             if len(self.heads) >= MAX_HEADS:
                 self.heads.clear()
             self.heads[fields] = head
@@ -164,12 +169,20 @@ class FrontedProtocol(BoundedProtocol):
     def _keeps_alive(self) -> bool:
         return self.parser.get_http_version() == "1.1" and bool(self.parser.should_keep_alive())
 
+    def _default_fields(self) -> bytes:
+        """The lines of the fields that every answer has; uvicorn makes a new list of them each second."""
+        known, fields = self._defaults
+        headers = self.server_state.default_headers
+        if known is not headers:
+            fields = b"".join([b"%b: %b\r\n" % field for field in headers])
+            # on the class: all connections of a server have the same
+            type(self)._defaults = headers, fields  # noqa: SLF001 - its own
+        return fields
+
     def answer(self, reply: Reply, status: int, fields: bytes, body: bytes) -> None:
         """Writes the answer and makes the connection free for the next request."""
         if not reply.disconnected and not self.transport.is_closing():
-            parts = [_STATUS_LINES[status]]
-            parts += [b"%b: %b\r\n" % field for field in self.server_state.default_headers]
-            parts.append(fields)
+            parts = [_STATUS_LINES[status], self._default_fields(), fields]
             if reply.quota is not None:
                 parts.append(reply.quota.fields(reply.began))
             if self.front.closing or not reply.keep_alive:
@@ -204,7 +217,7 @@ def plain_head(fields: bytes, parsed: Sequence[tuple[bytes, bytes]], shunned: fr
     if not length.isdigit() or int(length) > MAX_BODY_BYTES:
         return None
     media_type = found.get(b"content-type")
-    return Head(found[b"authorization"].decode("latin-1"), int(length), media_type == b"application/json")
+    return Head(header_digest(found[b"authorization"]), int(length), media_type == b"application/json")
 
 
 def behind(front: Front) -> type[asyncio.Protocol]:

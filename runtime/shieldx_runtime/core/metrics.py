@@ -13,7 +13,7 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
@@ -30,12 +30,8 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self._operations = Counter(
-            "credits_operations", "Operations by result", ["op", "result"], registry=self.registry
-        )
-        self._fronted = Counter(
-            "http_front_answers", "Requests that were answered before the application", registry=self.registry
-        )
+        self._operations = _Counts("credits_operations", "Operations by result", ("op", "result"))
+        self._fronted = _Counts("http_front_answers", "Requests that were answered before the application", ())
         self._breakers = Gauge(
             "credits_circuit_breaker_state",
             "0 closed, 1 half-open, 2 open",
@@ -43,8 +39,8 @@ class Metrics:
             registry=self.registry,
         )
         self._durations = _Durations()
-        self.registry.register(self._durations)
-        self._results: dict[tuple[str, str], Counter] = {}
+        for collector in (self._operations, self._fronted, self._durations):
+            self.registry.register(collector)
         self._recent_reads: deque[bool] = deque(maxlen=_WINDOW)
         self._reads = Counter(
             "credits_cache_reads", "Balance reads that a tier was asked for", ["tier", "result"], registry=self.registry
@@ -67,10 +63,7 @@ class Metrics:
         )
 
     def operation(self, op: str, result: str) -> None:
-        counter = self._results.get((op, result))
-        if counter is None:
-            counter = self._results[op, result] = self._operations.labels(op, result)
-        counter.inc()
+        self._operations.count((op, result))
 
     def cache_read(self, tier: str, *, hit: bool) -> None:
         """One look into `tier`: l1, and after a miss there l2."""
@@ -83,7 +76,7 @@ class Metrics:
         self._breakers.labels(breaker.name).set_function(lambda: float(breaker.state))
 
     def fronted(self) -> None:
-        self._fronted.inc()
+        self._fronted.count(())
 
     def cache_error(self) -> None:
         self._cache_errors.inc()
@@ -102,8 +95,25 @@ class Metrics:
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
 
 
+class _Counts(Collector):
+    """A counter of this process's own single thread, which takes no lock for each request."""
+
+    def __init__(self, name: str, meaning: str, labels: tuple[str, ...]) -> None:
+        self._name, self._meaning, self._labels = name, meaning, labels
+        self._series: dict[tuple[str, ...], int] = {} if labels else {(): 0}
+
+    def count(self, labels: tuple[str, ...]) -> None:
+        self._series[labels] = self._series.get(labels, 0) + 1
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        family = CounterMetricFamily(self._name, self._meaning, labels=self._labels)
+        for labels, number in list(self._series.items()):
+            family.add_metric(labels, number)
+        yield family
+
+
 class _Durations(Collector):
-    """A histogram of this process's own single thread: no lock, no loop over buckets for each request."""
+    """As `_Counts`, a histogram: no loop over buckets for each request."""
 
     def __init__(self) -> None:
         self._series: dict[tuple[str, str, int], list[float]] = {}

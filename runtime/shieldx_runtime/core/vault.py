@@ -15,7 +15,7 @@ import hmac
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
@@ -134,17 +134,37 @@ def new_data_key() -> tuple[str, bytes]:
     return secrets.token_hex(8), secrets.token_bytes(KEY_BYTES)
 
 
+def _nonces() -> Iterator[bytes]:
+    """Random nonces, each once; the system is asked for many at a time."""
+    while True:
+        pool = os.urandom(NONCE_BYTES * _NONCES_AT_ONCE)
+        for start in range(0, len(pool), NONCE_BYTES):
+            yield pool[start : start + NONCE_BYTES]
+
+
+# a generator that two threads enter at once raises: it never gives both the same
+_fresh_nonces = _nonces()
+
+
+def _renew_nonces() -> None:
+    """A forked child must not go on with its parent's."""
+    global _fresh_nonces  # noqa: PLW0603 - one for the process
+    _fresh_nonces = _nonces()
+
+
+os.register_at_fork(after_in_child=_renew_nonces)
+
+
 class DataKey:
     """One key of one tenant, in use."""
 
-    __slots__ = ("_cipher", "_contexts", "_left", "_nonces", "_prefix", "key_id", "tenant_id")
+    __slots__ = ("_cipher", "_contexts", "_left", "_prefix", "key_id", "tenant_id")
 
     def __init__(self, tenant_id: str, key_id: str, secret: bytes, *, max_seals: int = MAX_SEALS) -> None:
         self.tenant_id = tenant_id
         self.key_id = key_id
         self._cipher = AESGCM(secret)
         self._left = max_seals
-        self._nonces = _Nonces()
         self._prefix = f"{_SEALED_PREFIX}{key_id}."
         self._contexts: dict[str, bytes] = {}
 
@@ -157,7 +177,7 @@ class DataKey:
         if self._left <= 0:
             raise KeyWornOutError(f"data key {self.key_id} of tenant {self.tenant_id!r} is worn out: make a new one")
         self._left -= 1
-        nonce = self._nonces.next()
+        nonce = next(_fresh_nonces)
         sealed = nonce + self._cipher.encrypt(nonce, text.encode("utf-8", "surrogatepass"), self._context(name, row))
         return self._prefix + binascii.b2a_base64(sealed, newline=False).decode("ascii")
 
@@ -189,21 +209,6 @@ class DataKey:
             start = _context(b"shieldx text 1", self.tenant_id.encode(), self.key_id.encode(), name.encode())
             self._contexts[name] = start
         return start + len(row).to_bytes(4, "big") + row
-
-
-class _Nonces:
-    """Random nonces, each once; the system is asked for many at a time."""
-
-    __slots__ = ("_at", "_pool")
-
-    def __init__(self) -> None:
-        self._pool, self._at = b"", 0
-
-    def next(self) -> bytes:
-        if self._at >= len(self._pool):
-            self._pool, self._at = os.urandom(NONCE_BYTES * _NONCES_AT_ONCE), 0
-        start, self._at = self._at, self._at + NONCE_BYTES
-        return self._pool[start : self._at]
 
 
 def key_id_of(stored: str) -> str | None:

@@ -1,6 +1,7 @@
 """Puts the service together and runs it."""
 
 import asyncio
+import gc
 import hashlib
 import random
 from collections.abc import Sequence
@@ -41,6 +42,7 @@ _MAINTENANCE_RETRY_S: Final = 5.0
 _MAINTENANCE_FAULT_S: Final = 300.0
 _SETTLE_INTERVAL_S: Final = 1.0
 _SETTLE_BATCH: Final = 100
+_GC_THRESHOLD: Final = 50_000
 _MAX_BATCH_BYTES: Final = 1024 * 1024
 _FLOOR_MARGIN_S: Final = 10.0
 """How much longer than a cached balance a floor lives: a reader elsewhere may store what it read a moment ago."""
@@ -149,6 +151,10 @@ async def run(settings: ServeSettings, audit: AuditSettings) -> None:
         ListenError: a port is taken.
         SettingsError: the cache's URI is of no use.
     """
+    # What a request makes dies with its answer, without the collector. Left as it is, it would look through all that
+    # is cached whenever some hundred requests are in flight.
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD)
     process = _Process(settings, audit)
     service, front = process.open()
     with (

@@ -211,4 +211,4 @@ class BalanceCache:
                 self.local.drop_below(tenant_id, int(version))
 
     def _entry(self, account: Account) -> Entry:
-        return Entry(self._prefix + account.tenant_id, account.version, _encode(account))
+        return Entry(self._prefix + account.tenant_id, account.version, _encode(account).decode())

@@ -68,13 +68,13 @@ class CreditsFront:
     def closing(self) -> bool:
         return self._draining()
 
-    def knows(self, authorization: str) -> bool:
-        return self._authenticator.known(authorization) is not None
+    def knows(self, key: bytes) -> bool:
+        return self._authenticator.known(key) is not None
 
     def offer(self, line: bytes, head: Head, body: bytes, reply: Reply) -> bool:
         if self._admission.full:
             return False
-        principal = self._authenticator.known(head.authorization)
+        principal = self._authenticator.known(head.key)
         if principal is None:
             return False
         tenant_id = None

@@ -33,11 +33,27 @@ class Masters(Protocol):
         ...
 
 
+class Texted(Protocol):
+    """What has the free texts of one entry. They are bound to its idempotency key."""
+
+    @property
+    def tenant_id(self) -> str: ...
+
+    @property
+    def idempotency_key(self) -> str: ...
+
+    @property
+    def description(self) -> str | None: ...
+
+    @property
+    def reference(self) -> str | None: ...
+
+
 class Draft(NamedTuple):
-    """The free texts of one entry. `row` is its idempotency key: what binds them to it."""
+    """The free texts of one entry and nothing else of it."""
 
     tenant_id: str
-    row: str
+    idempotency_key: str
     description: str | None = None
     reference: str | None = None
 
@@ -64,7 +80,7 @@ class Texts:
             registry=registry,
         )
 
-    async def seal(self, drafts: Sequence[Draft]) -> list[tuple[str | None, str | None]]:
+    async def seal(self, drafts: Sequence[Texted]) -> list[tuple[str | None, str | None]]:
         """Description and reference of each draft as they are to be stored."""
         masters = self._masters.current()
         if masters is None:
@@ -207,10 +223,10 @@ def _plain(text: str | None) -> str | None:
     return None if text is None else vault.store_plain(text)
 
 
-def _sealed(draft: Draft, key: DataKey | None) -> tuple[str | None, str | None]:
+def _sealed(draft: Texted, key: DataKey | None) -> tuple[str | None, str | None]:
     if key is None:
         return None, None
-    row = draft.row.encode()
+    row = draft.idempotency_key.encode()
     return (
         None if draft.description is None else key.seal(DESCRIPTION, row, draft.description),
         None if draft.reference is None else key.seal(REFERENCE, row, draft.reference),

@@ -26,6 +26,7 @@ SCHEMA: Final = "credits"
 _FOLDER: Final = resources.files("shieldx_runtime.credits")
 _SQL: Final = statements.load(_FOLDER / "statements.sql")
 _APPLIED: Final = applied_statement(SCHEMA)
+_OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
 
 
 def migrations() -> tuple[Migration, ...]:
@@ -42,8 +43,7 @@ class Repository:
 
     async def consume(self, consumes: Sequence[Consume], wait: bool) -> list[Result]:
         """Decides them in their order, in one transaction. `wait`: for accounts that somebody else has locked."""
-        drafts = [Draft(c.tenant_id, c.idempotency_key, c.description, c.reference) for c in consumes]
-        texts = await self._texts.seal(drafts) if self._texts else [(d.description, d.reference) for d in drafts]
+        texts = await self._texts.seal(consumes) if self._texts else [(c.description, c.reference) for c in consumes]
         rows = await self._database.fetch(
             _SQL["consume_batch"],
             wait,
@@ -235,7 +235,7 @@ def _consumed(consume: Consume, row: Record) -> Result:
     account = None
     if outcome == "done" and not replayed:
         account = Account(consume.tenant_id, balance, balance - available, spent, purchased, version, next_event_at)
-    return Result(Outcome(outcome), replayed, transaction_id, balance or 0, available or 0, account)
+    return Result(_OUTCOMES[outcome], replayed, transaction_id, balance or 0, available or 0, account)
 
 
 def _moved(row: Record) -> Result:

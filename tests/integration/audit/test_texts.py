@@ -41,7 +41,10 @@ async def test_what_one_process_seals_another_one_opens(ledger: Ledger) -> None:
     sealed = await texts_of(ledger, File()).seal(drafts)
     assert sealed[3] == (None, None)
     for given, (description, reference) in zip(drafts[:3], sealed[:3], strict=True):
-        stored = [Stored(DESCRIPTION, given.row, description), Stored(REFERENCE, given.row, reference)]
+        stored = [
+            Stored(DESCRIPTION, given.idempotency_key, description),
+            Stored(REFERENCE, given.idempotency_key, reference),
+        ]
         opened = await texts_of(ledger, File()).open(given.tenant_id, stored)
         assert opened == [given.description, given.reference]
     keys = await ledger.sql("SELECT tenant_id, wrapped FROM credits.tenant_keys")
@@ -54,7 +57,7 @@ async def test_processes_that_start_at_once_may_have_a_key_each_and_read_all(led
     for _ in range(3):
         given = draft(tenant_id)
         ((description, _),) = await texts_of(ledger, File()).seal([given])
-        sealed.append(Stored(DESCRIPTION, given.row, description))
+        sealed.append(Stored(DESCRIPTION, given.idempotency_key, description))
         await ledger.sql("UPDATE credits.tenant_keys SET created_at = created_at - interval '91 days'")
     ids = {vault.key_id_of(s.text or "") for s in sealed}
     assert len(ids) == 3
@@ -81,7 +84,10 @@ async def test_erasure_ends_reading_at_once_and_writing_goes_on_under_a_new_key(
     texts, replica = texts_of(ledger, File()), texts_of(ledger, File())
     before, kept = draft(tenant_id, "secret"), draft(other, "kept")
     (sealed, _), (others, _) = await texts.seal([before, kept])
-    stored, of_other = Stored(DESCRIPTION, before.row, sealed), Stored(DESCRIPTION, kept.row, others)
+    stored, of_other = (
+        Stored(DESCRIPTION, before.idempotency_key, sealed),
+        Stored(DESCRIPTION, kept.idempotency_key, others),
+    )
     assert await replica.open(tenant_id, [stored]) == ["secret"]
     rows = await ledger.sql("SELECT * FROM credits.erase($1, '[]')", tenant_id)
     assert (rows[0]["o_known"], rows[0]["o_destroyed"]) == (True, 1)
@@ -91,7 +97,7 @@ async def test_erasure_ends_reading_at_once_and_writing_goes_on_under_a_new_key(
         assert await each.open(other, [of_other]) == ["kept"]
     after = draft(tenant_id, "after")
     ((fresh, _),) = await texts.seal([after])
-    assert await replica.open(tenant_id, [Stored(DESCRIPTION, after.row, fresh)]) == ["after"]
+    assert await replica.open(tenant_id, [Stored(DESCRIPTION, after.idempotency_key, fresh)]) == ["after"]
     destroyed = await ledger.sql("SELECT wrapped FROM credits.tenant_keys WHERE destroyed_at IS NOT NULL")
     assert [row["wrapped"] for row in destroyed] == [None]
 
@@ -101,7 +107,7 @@ async def test_after_a_rotation_of_the_master_old_keys_open_and_are_brought_unde
     file = File(masters("m1"))
     drafts = [draft(t) for t in tenants]
     sealed = await texts_of(ledger, file).seal(drafts)
-    stored = {d.tenant_id: Stored(DESCRIPTION, d.row, s[0]) for d, s in zip(drafts, sealed, strict=True)}
+    stored = {d.tenant_id: Stored(DESCRIPTION, d.idempotency_key, s[0]) for d, s in zip(drafts, sealed, strict=True)}
     await ledger.sql("SELECT credits.erase($1, '[]')", tenants[2])
     file.keys = masters("m2", "m1")
     texts = texts_of(ledger, file)
@@ -126,7 +132,7 @@ async def test_a_lost_master_key_costs_old_texts_and_no_movement(
     texts = texts_of(ledger, File(masters("m9")))
     new = draft(tenant_id, "new")
     ((fresh, _),) = await texts.seal([new])
-    stored = [Stored(DESCRIPTION, old.row, sealed), Stored(DESCRIPTION, new.row, fresh)]
+    stored = [Stored(DESCRIPTION, old.idempotency_key, sealed), Stored(DESCRIPTION, new.idempotency_key, fresh)]
     assert await texts.open(tenant_id, stored) == [None, "new"]
     said = "".join(capsys.readouterr())
     assert "master key 'm1' wraps data key" in said
@@ -140,11 +146,11 @@ async def test_a_text_that_was_moved_or_changed_does_not_open_and_is_counted(led
     first, second, foreign = draft(one, "first"), draft(one, "second"), draft(two, "foreign")
     (a, _), (b, _), (c, _) = await texts.seal([first, second, foreign])
     moved = [
-        Stored(DESCRIPTION, first.row, b),
-        Stored(REFERENCE, first.row, a),
-        Stored(DESCRIPTION, first.row, c),
-        Stored(DESCRIPTION, first.row, (a or "")[:-6] + "AAAAAA"),
-        Stored(DESCRIPTION, first.row, a),
+        Stored(DESCRIPTION, first.idempotency_key, b),
+        Stored(REFERENCE, first.idempotency_key, a),
+        Stored(DESCRIPTION, first.idempotency_key, c),
+        Stored(DESCRIPTION, first.idempotency_key, (a or "")[:-6] + "AAAAAA"),
+        Stored(DESCRIPTION, first.idempotency_key, a),
     ]
     assert await texts.open(one, moved) == [None, None, None, None, "first"]
     assert registry.get_sample_value("credits_texts_unreadable_total") == 4
@@ -157,7 +163,10 @@ async def test_without_a_master_key_texts_are_stored_as_they_are_and_told_so_lat
     ((description, reference),) = await texts_of(ledger, file).seal([given])
     assert description == "plain"
     file.keys = masters("m1")
-    stored = [Stored(DESCRIPTION, given.row, description), Stored(REFERENCE, given.row, reference)]
+    stored = [
+        Stored(DESCRIPTION, given.idempotency_key, description),
+        Stored(REFERENCE, given.idempotency_key, reference),
+    ]
     assert await texts_of(ledger, file).open(tenant_id, stored) == [given.description, given.reference]
     assert await ledger.sql("SELECT FROM credits.tenant_keys") == []
 
@@ -169,6 +178,6 @@ async def test_a_worn_out_key_is_followed_by_the_next(ledger: Ledger, monkeypatc
     monkeypatch.setattr(texts._keys[tenant_id][1], "_left", 1)
     drafts = [draft(tenant_id, f"{n}") for n in range(4)]
     sealed = await texts.seal(drafts)
-    stored = [Stored(DESCRIPTION, d.row, s[0]) for d, s in zip(drafts, sealed, strict=True)]
+    stored = [Stored(DESCRIPTION, d.idempotency_key, s[0]) for d, s in zip(drafts, sealed, strict=True)]
     assert await texts_of(ledger, File()).open(tenant_id, stored) == ["0", "1", "2", "3"]
     assert len(await ledger.sql("SELECT FROM credits.tenant_keys")) == 2

@@ -1,6 +1,7 @@
 """What is sealed opens for its tenant, in its place, with its key, and not otherwise."""
 
 import base64
+import multiprocessing
 import random
 from typing import Any
 
@@ -167,3 +168,17 @@ def test_a_master_key_may_be_written_as_the_operator_writes_random_values() -> N
     secret = b"\xfb\xff" * 16
     for text in (base64.b64encode(secret), base64.urlsafe_b64encode(secret).rstrip(b"=")):
         assert parse_master_keys(f"k1 {text.decode()}").keys["k1"] == secret
+
+
+def _nonces(count: int) -> set[str]:
+    key = DataKey("org-1", "0123456789abcdef", SECRET)
+    return {key.seal("reference", ROW, "text").split(".")[2][:16] for _ in range(count)}
+
+
+def test_a_forked_child_uses_no_nonce_that_its_parent_would() -> None:
+    # the parent has some in stock
+    _nonces(1)
+    with multiprocessing.get_context("fork").Pool(1) as child:
+        theirs = child.apply(_nonces, (50,))
+    assert len(theirs) == 50
+    assert theirs.isdisjoint(_nonces(200))

@@ -132,7 +132,7 @@ async def test_a_cache_with_a_lifetime_of_0_asks_nobody(tmp_path: Path) -> None:
     uri.write_text("redis://:secret@no-such-host.invalid/0")
     metrics = Metrics()
     cache = Cache(uri, ttl_s=0, metrics=metrics)
-    await cache.put([Entry("key", 1, b"value")])
+    await cache.put([Entry("key", 1, "value")])
     assert await cache.get("key") is None
     assert b"credits_cache_errors_total 0.0" in metrics.exposition()[0]
     await cache.close()
