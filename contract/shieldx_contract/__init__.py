@@ -79,6 +79,7 @@ CREDITS_DIFFER_EXIT_CODE: Final = 1
 """The reconciliation ends with it where something does not agree; with any other, nothing is known."""
 OPERATOR_RUN: Final = ("python", "-m", "shieldx_operator", "run")
 SHADOW_WORK: Final = ("python", "-m", "shieldx_runtime", "shadow", "work")
+SHADOW_MIGRATE: Final = ("python", "-m", "shieldx_runtime", "shadow", "migrate")
 SHADOW_SERVE: Final = ("python", "-m", "shieldx_runtime", "shadow", "serve")
 RUNTIME_UID: Final = 10001
 

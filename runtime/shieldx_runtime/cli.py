@@ -3,8 +3,9 @@
 import asyncio
 import os
 import sys
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import asyncpg
 import typer
@@ -16,7 +17,7 @@ from shieldx_runtime.core import log
 from shieldx_runtime.core.database import connect, read_uri, target_of
 from shieldx_runtime.core.faults import InvalidUriError, ListenError, describe, parse_target
 from shieldx_runtime.core.ledger import Ledger
-from shieldx_runtime.core.migrations import MigrationError
+from shieldx_runtime.core.migrations import Migration, MigrationError
 from shieldx_runtime.core.migrations import run as run_migrations
 from shieldx_runtime.core.settings import SettingsError, load_database, load_log, load_serve
 from shieldx_runtime.credits import export_commands, privacy_commands, reconcile_commands
@@ -26,6 +27,8 @@ _TERMINATION_LOG: Final = Path("/dev/termination-log")
 """What a container writes here, Kubernetes shows as the reason of its end."""
 _EVALUATE_TIMEOUT_S: Final = "30"
 """Of a request to the shadow API where the environment says nothing; one to the ledger is answered sooner."""
+Admit = Callable[[Path, Path | None], Coroutine[Any, Any, tuple[str, ...]]]
+"""Gives roles their rights: by the owner's URI file, and that of the role which a service connects with."""
 _EXIT_FAILED: Final = 1
 _EXIT_SETTINGS: Final = 2
 
@@ -70,7 +73,17 @@ def _serve_shadow() -> None:
         raise _end(str(error), _EXIT_FAILED) from error
 
 
-app.add_typer(shadow.build(_serve_shadow), name="shadow")
+def _migrate_shadow() -> None:
+    from shieldx_runtime.core.roles import admit  # noqa: PLC0415 - as above
+    from shieldx_runtime.credits.roles import KEY_READER_GRANTS  # noqa: PLC0415 - as above
+    from shieldx_runtime.shadow.roles import rights  # noqa: PLC0415 - as above
+    from shieldx_runtime.shadow.service.store import SCHEMA, migrations  # noqa: PLC0415 - as above
+
+    given = rights(KEY_READER_GRANTS)
+    _migrate(SCHEMA, migrations(), lambda uri_file, service: admit(uri_file, service, given))
+
+
+app.add_typer(shadow.build(_serve_shadow, _migrate_shadow), name="shadow")
 
 
 @credits_app.command()
@@ -95,12 +108,17 @@ def migrate() -> None:
     from shieldx_runtime.credits.repository import SCHEMA, migrations  # noqa: PLC0415 - as above
     from shieldx_runtime.credits.roles import admit  # noqa: PLC0415 - as above
 
+    _migrate(SCHEMA, migrations(), admit)
+
+
+def _migrate(schema: str, shipped: Sequence[Migration], admit: Admit) -> None:
+    """Raises: typer.Exit, with the last word said."""
     try:
         settings = load_database(os.environ)
         log.configure(load_log(os.environ).level)
         parse_target(read_uri(settings.uri_file))
         service_uri = os.environ.get(ENV_DATABASE_SERVICE_URI_FILE, "")
-        applied = asyncio.run(run_migrations(settings.uri_file, SCHEMA, migrations()))
+        applied = asyncio.run(run_migrations(settings.uri_file, schema, shipped))
         admitted = asyncio.run(admit(settings.uri_file, Path(service_uri) if service_uri else None))
     except (SettingsError, InvalidUriError) as error:
         raise _end(str(error), _EXIT_SETTINGS) from error

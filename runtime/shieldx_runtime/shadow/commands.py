@@ -16,12 +16,14 @@ _MAX_RULE_BYTES: Final = 1 << 20
 _Share = Annotated[float | None, typer.Option(min=0, max=1)]
 
 
-def build(serve: Callable[[], None]) -> typer.Typer:
-    """The commands; what they need is imported when one runs. `serve` needs the keys of another slice."""
+def build(serve: Callable[[], None], migrate: Callable[[], None]) -> typer.Typer:
+    """The commands; what they need is imported when one runs. Two of them need the keys of another slice."""
     app = typer.Typer(help="Shadow evaluation: may this rule go live?", no_args_is_help=True)
     app.command()(evaluate)
     app.command()(report)
     app.command("serve", help="Serve the shadow API until SIGTERM. The environment has the settings.")(serve)
+    told = "Bring the shadow API's schema to this version, and its role to its rights. Safe to repeat."
+    app.command("migrate", help=told)(migrate)
     return app
 
 

@@ -1,23 +1,29 @@
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from dev.devserver.ports import LOOPBACK, free_port
 from dev.devserver.process import Child
 from shieldx_contract import (
+    ENV_DATABASE_SERVICE_URI_FILE,
+    ENV_DATABASE_URI_FILE,
     ENV_HEALTH_PORT,
     ENV_HTTP_PORT,
     ENV_SHADOW_BILLING_KEY_FILE,
     ENV_SHADOW_BILLING_PRICE,
     ENV_SHADOW_BILLING_URL,
     READINESS_PATH,
+    SHADOW_MIGRATE,
     SHADOW_SERVE,
 )
 from tests.integration.harness import Api, Stack
 
 PRICE = 5
+ROLE = "shadow_service"
 
 
 def start(stack: Stack, exits: ExitStack, name: str, **settings: str) -> Api:
@@ -31,7 +37,7 @@ def launch(stack: Stack, exits: ExitStack, name: str, **settings: str) -> tuple[
     child = Child("the shadow service", stack.folder / f"{name}.log")
     exits.callback(child.stop)
     ports = {ENV_HTTP_PORT: str(port), ENV_HEALTH_PORT: str(health_port)}
-    environ = {**stack.service.owner_environ, **ports, **settings}
+    environ = {**stack.service.environ, ENV_DATABASE_URI_FILE: str(admitted(stack)), **ports, **settings}
     child.start([sys.executable, *SHADOW_SERVE[1:]], environ=environ)
     probe = Api(f"http://{LOOPBACK}:{health_port}", None)
     exits.callback(probe.close)
@@ -49,6 +55,25 @@ def launch(stack: Stack, exits: ExitStack, name: str, **settings: str) -> tuple[
     api.http.timeout = 60
     exits.callback(api.close)
     return child, api
+
+
+def admitted(stack: Stack) -> Path:
+    """The file with the URI of the shadow service's own role, which its migration has made."""
+    file = stack.folder / "shadow-uri"
+    if not file.exists():
+        uri = stack.postgres.service_uri("credits").replace("//credits_service:", f"//{ROLE}:")
+        file.touch(mode=0o600)
+        file.write_text(uri, encoding="utf-8")
+        run = subprocess.run(
+            [sys.executable, *SHADOW_MIGRATE[1:]],
+            env={**stack.service.owner_environ, ENV_DATABASE_SERVICE_URI_FILE: str(file)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr
+    return file
 
 
 def billing(stack: Stack, url: str) -> dict[str, str]:

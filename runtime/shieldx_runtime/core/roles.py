@@ -1,0 +1,149 @@
+"""The role that a service connects with: made once, given what its `grants.sql` says, and no owner of anything.
+
+The owner of the database brings a schema up and hands out the rights; what they are, the slice of the schema says.
+"""
+
+import base64
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+import asyncpg
+
+from shieldx_contract import ENV_DATABASE_SERVICE_URI_FILE
+from shieldx_runtime.core import log
+from shieldx_runtime.core.database import Connection, connect, target_of
+from shieldx_runtime.core.faults import InvalidUriError, describe, parse_target
+from shieldx_runtime.core.migrations import MigrationError, lock
+from shieldx_runtime.core.settings import SettingsError, read_secret
+
+_CONNECT_TIMEOUT_S: Final = 10.0
+_STATEMENT_TIMEOUT_S: Final = 60.0
+_SCRAM_ROUNDS: Final = 4096
+_logger = log.get(__name__)
+
+_ROLE: Final = """
+SELECT r.rolsuper AS superuser, pg_has_role(r.oid, d.datdba, 'MEMBER') AS owner,
+       shobj_description(r.oid, 'pg_authid') = $2 AS ours
+FROM pg_roles r, pg_database d
+WHERE r.rolname = $1 AND d.datname = current_database()
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What roles of a schema's services may do.
+
+    `grants` is SQL in which `<role>` stands for a quoted name. `mark` is the comment by which a role is known that was
+    made here, with `{database}` for the name of the database where roles of another must not be taken for it.
+    """
+
+    schema: str
+    grants: str
+    mark: str
+
+
+async def admit(uri_file: Path, service_uri_file: Path | None, rights: Rights) -> tuple[str, ...]:
+    """Makes the role of `service_uri_file` if it is missing, and gives every role of a service its rights.
+
+    None, or the owner's own role: one role does both. Gives the names of the roles that have their rights now.
+
+    Raises:
+        MigrationError: with one line that names the role, the cause and the remedy.
+        InvalidUriError: the file holds no usable URI.
+    """
+    service = _login(service_uri_file) if service_uri_file else None
+    try:
+        connection = await connect(uri_file, timeout_s=_CONNECT_TIMEOUT_S, statement_timeout_s=_STATEMENT_TIMEOUT_S)
+        try:
+            async with connection.transaction():
+                await lock(connection, rights.schema)
+                if service:
+                    await _register(connection, rights, *service)
+                return await grant(connection, rights)
+        finally:
+            await connection.close(timeout=5)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise MigrationError(describe(error, target_of(uri_file))) from error
+
+
+def _login(uri_file: Path) -> tuple[str, str]:
+    """User and password of a URI."""
+    try:
+        uri = read_secret(uri_file, ENV_DATABASE_SERVICE_URI_FILE)
+    except SettingsError as error:
+        raise InvalidUriError(str(error)) from error
+    return parse_target(uri).user, unquote(urlsplit(uri).password or "")
+
+
+async def _register(connection: Connection, rights: Rights, role: str, password: str) -> None:
+    if role == await connection.fetchval("SELECT current_user"):
+        return
+    mark = await _marked(connection, rights)
+    found = await connection.fetchrow(_ROLE, role, mark)
+    if found is None:
+        await _create(connection, role, password, mark)
+    elif found["superuser"] or found["owner"]:
+        raise MigrationError(
+            f"role {role!r} of {ENV_DATABASE_SERVICE_URI_FILE} is a superuser or has the rights of the "
+            "database's owner: name a role that is neither, or the owner's own URI if one role is to do both"
+        )
+    elif found["ours"]:
+        await connection.execute(f"ALTER ROLE {_quoted(role)} LOGIN PASSWORD '{_verifier(password)}'")
+    await connection.execute(
+        f"INSERT INTO {rights.schema}.service_roles (role_name) VALUES ($1) ON CONFLICT DO NOTHING",  # noqa: S608 - a name of ours
+        role,
+    )
+
+
+async def _create(connection: Connection, role: str, password: str, mark: str) -> None:
+    may = await connection.fetchval("SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user")
+    if not may:
+        owner = await connection.fetchval("SELECT current_user")
+        raise MigrationError(
+            f"role {role!r} of {ENV_DATABASE_SERVICE_URI_FILE} does not exist and {owner!r} may not create it: "
+            f"as an administrator, CREATE ROLE {_quoted(role)} LOGIN PASSWORD '...', or let {owner!r} CREATEROLE"
+        )
+    if not password:
+        raise MigrationError(f"{ENV_DATABASE_SERVICE_URI_FILE} has no password for the new role {role!r}: write one")
+    await connection.execute(
+        f"CREATE ROLE {_quoted(role)} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION "
+        f"PASSWORD '{_verifier(password)}'"
+    )
+    literal = await connection.fetchval("SELECT quote_literal($1::text)", mark)
+    await connection.execute(f"COMMENT ON ROLE {_quoted(role)} IS {literal}")
+    _logger.info("role of the service created", role=role)
+
+
+async def grant(connection: Connection, rights: Rights) -> tuple[str, ...]:
+    """Gives the roles of services their rights: those that this server has. The rest are of where a copy was made."""
+    rows = await connection.fetch(
+        f"SELECT role_name FROM {rights.schema}.service_roles JOIN pg_roles ON rolname = role_name ORDER BY 1"  # noqa: S608
+    )
+    names = tuple(row["role_name"] for row in rows)
+    for name in names:
+        await connection.execute(rights.grants.replace("<role>", _quoted(name)))
+    return names
+
+
+async def _marked(connection: Connection, rights: Rights) -> str:
+    """The comment of roles that were made for this schema of this database."""
+    return rights.mark.format(database=await connection.fetchval("SELECT current_database()"))
+
+
+def _verifier(password: str) -> str:
+    """What PostgreSQL stores of a password (RFC 5803), so that no statement, which may be logged, has the password."""
+    salt = secrets.token_bytes(16)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, _SCRAM_ROUNDS)
+    client_key = hmac.digest(salted, b"Client Key", "sha256")
+    server_key = hmac.digest(salted, b"Server Key", "sha256")
+    stored, server = (base64.b64encode(k).decode() for k in (hashlib.sha256(client_key).digest(), server_key))
+    return f"SCRAM-SHA-256${_SCRAM_ROUNDS}:{base64.b64encode(salt).decode()}${stored}:{server}"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
