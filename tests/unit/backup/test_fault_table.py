@@ -19,6 +19,7 @@ FILES = {
     "ba": "unit/kinds/test_backup.py",
     "ho": "unit/kinds/test_restore.py",
     "cl": "e2e/backup/test_backup_and_restore.py",
+    "fd": "e2e/backup/test_full_disk.py",
     "s3": "e2e/backup/test_s3.py",
 }
 
