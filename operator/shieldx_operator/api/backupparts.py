@@ -47,7 +47,7 @@ class VolumeDestination(Model):
         description="Name of the PersistentVolumeClaim, in the namespace of this object. Several pods write to it: "
         "on several nodes it must be ReadWriteMany."
     )
-    path: FolderPath | None = Field(default=None, description="Folder in the volume. Unset: its root.")
+    path: FolderPath | None = Field(default=None, description="Folder in the volume; it must exist. Unset: its root.")
 
 
 class Destination(Model):

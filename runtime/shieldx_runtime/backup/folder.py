@@ -118,7 +118,7 @@ class Folder:
     def _written(self, key: str, chunks: Iterable[bytes]) -> Iterator[Path]:
         """A complete, synced file beside its place; gone afterwards if nobody moved it."""
         if not self._root.is_dir():
-            raise DestinationError(f"{self.name} is not there: mount the volume")
+            raise DestinationError(f"{self.name} is not there: mount the volume, or make the folder in it")
         incoming = self._root / _INCOMING
         incoming.mkdir(mode=0o700, exist_ok=True)
         file = incoming / f"{_flat(key)}.{secrets.token_hex(8)}"

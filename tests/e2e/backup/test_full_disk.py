@@ -31,7 +31,7 @@ def small_folder(service: World) -> World:
 
 def test_a_volume_that_gets_full_is_told_and_no_half_copy_is_listed(small_folder: World) -> None:
     world = small_folder
-    whole = {"persistentVolumeClaim": {"claimName": "copies", "path": "roomy"}}
+    whole = {"persistentVolumeClaim": {"claimName": "copies"}}
     assert world.get(s3.copy(world, "with-room", whole))["status"]["phase"] == "Succeeded"
     bulk = f"CREATE TABLE credits.bulk AS SELECT sha256(n::text::bytea) FROM generate_series(1, {ROWS}) n"  # noqa: S608
     world.sql("credits", bulk)
