@@ -50,8 +50,11 @@ export_commands.add_to(credits_app, hidden=True)
 
 def _ledger() -> Ledger:
     from shieldx_runtime.credits.archive import CreditsLedger  # noqa: PLC0415 - only a command of backups needs it
+    from shieldx_runtime.credits.roles import KEY_READER_GRANTS  # noqa: PLC0415 - as above
+    from shieldx_runtime.shadow.roles import rights  # noqa: PLC0415 - as above
 
-    return CreditsLedger()
+    # a shadow service keeps its samples beside the ledger, and a dump brings no privileges along
+    return CreditsLedger(beside=(rights(KEY_READER_GRANTS),))
 
 
 # here the two meet: neither slice imports the other

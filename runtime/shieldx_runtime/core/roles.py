@@ -71,6 +71,23 @@ async def admit(uri_file: Path, service_uri_file: Path | None, rights: Rights) -
         raise MigrationError(describe(error, target_of(uri_file))) from error
 
 
+async def admit_where_known(uri_file: Path, rights: Rights) -> tuple[str, ...]:
+    """The same for roles that are registered already; nothing where the database has no such schema, or an older one.
+
+    Raises:
+        MigrationError: as `admit`.
+    """
+    try:
+        connection = await connect(uri_file, timeout_s=_CONNECT_TIMEOUT_S, statement_timeout_s=_STATEMENT_TIMEOUT_S)
+        try:
+            known = await connection.fetchval("SELECT to_regclass($1)", f"{rights.schema}.service_roles")
+        finally:
+            await connection.close(timeout=5)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise MigrationError(describe(error, target_of(uri_file))) from error
+    return await admit(uri_file, None, rights) if known else ()
+
+
 def _login(uri_file: Path) -> tuple[str, str]:
     """User and password of a URI."""
     try:

@@ -7,7 +7,7 @@ the entries that they belong to; a 402 took nothing and is decided anew.
 """
 
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from importlib import resources
@@ -18,6 +18,7 @@ from shieldx_runtime.core import statements
 from shieldx_runtime.core.database import Connection
 from shieldx_runtime.core.ledger import Change, Checkpoint, LedgerGapError, Position
 from shieldx_runtime.core.migrations import run as run_migrations
+from shieldx_runtime.core.roles import Rights, admit_where_known
 from shieldx_runtime.credits import roles, verify
 from shieldx_runtime.credits.repository import SCHEMA, migrations
 
@@ -65,9 +66,15 @@ _ENTRIES: Final = {
 
 
 class CreditsLedger:
-    """Implements `core.ledger.Ledger` for the schema of this release."""
+    """Implements `core.ledger.Ledger` for the schema of this release.
+
+    `beside` are the rights in schemas of other services that stand in the same database, and are restored with it.
+    """
 
     schema: Final = SCHEMA
+
+    def __init__(self, beside: Sequence[Rights] = ()) -> None:
+        self._beside = tuple(beside)
 
     async def checkpoint(self, connection: Connection) -> Checkpoint:
         return await verify.checkpoint(connection)
@@ -79,6 +86,8 @@ class CreditsLedger:
         applied = await run_migrations(uri_file, SCHEMA, migrations(), wait_s=_MIGRATION_WAIT_S)
         # a dump brings no privileges along
         await roles.admit(uri_file, None)
+        for rights in self._beside:
+            await admit_where_known(uri_file, rights)
         return applied
 
     async def changes(self, connection: Connection, position: Position) -> AsyncIterator[Change]:

@@ -7,6 +7,9 @@ from pathlib import Path
 from shieldx_contract import ENV_DATABASE_URI_FILE
 from shieldx_contract import backup as names
 from shieldx_runtime.core.migrations import run as run_migrations
+from shieldx_runtime.core.roles import admit
+from shieldx_runtime.credits.roles import KEY_READER_GRANTS
+from shieldx_runtime.shadow.roles import rights
 from shieldx_runtime.shadow.service.store import migrations as shadow_migrations
 from tests.integration.backup.world import World
 
@@ -41,6 +44,9 @@ def test_the_samples_of_a_shadow_service_are_in_the_dump_and_come_back_in_place(
     world = folder_world
     uri_file = Path(world.environ[ENV_DATABASE_URI_FILE])
     asyncio.run(run_migrations(uri_file, "shadow", shadow_migrations()))
+    role = f"shadow_of_{world.database}"
+    service_uri = world.uri_file("shadow-uri", f"postgresql://{role}:secret@127.0.0.1/{world.database}")
+    asyncio.run(admit(uri_file, Path(service_uri), rights(KEY_READER_GRANTS)))
     world.spend()
     world.sql(
         "INSERT INTO shadow.samples (tenant_id, line) SELECT 'org-1', n::text::bytea FROM generate_series(1, 500) n"
@@ -52,6 +58,9 @@ def test_the_samples_of_a_shadow_service_are_in_the_dump_and_come_back_in_place(
     world.sql("DELETE FROM shadow.samples")
     world.run("restore", "--in-place", f"--confirm={world.service}")
     assert world.sql(samples) == kept
+    may = "SELECT has_table_privilege($1, $2, 'SELECT') AND has_schema_privilege($1, 'shadow', 'USAGE') AS may"
+    assert [world.sql(may, role, table)[0]["may"] for table in ("shadow.samples", "credits.api_keys")] == [True, True]
+    assert not world.sql(may, role, "credits.ledger")[0]["may"]
     # its schema goes on where it was, and so do the numbers of what is kept from now on
     asyncio.run(run_migrations(uri_file, "shadow", shadow_migrations()))
     world.sql("INSERT INTO shadow.samples (tenant_id, line) VALUES ('org-1', 'x')")
