@@ -59,13 +59,16 @@ check: venv ## Style, types, import rules, tidy rules, generated files up to dat
 test-unit: venv ## Pure logic: no network, no cluster
 	$(PYTEST) -q -n 2 tests/unit
 
+# each of the two workers has a database, a cache and a service of its own, a file's tests stay together, and files keep
+# their order; who is served before whom is looked at with nobody beside it
 .PHONY: test-integration
 test-integration: venv ## The runtime on a real PostgreSQL and a real Redis
-	$(PYTEST) -q tests/integration
+	$(PYTEST) -q -n 2 --dist loadfile --no-loadscope-reorder tests/integration --ignore=tests/integration/shadow
+	$(PYTEST) -q tests/integration/shadow
 
+# the operator's tests first, while nobody else's operator is in the cluster: then they need no second one
 .PHONY: test-e2e
 test-e2e: venv cluster ## The operator, the chart and the platform on a real cluster
-	# first, while nobody else's operator is in the cluster: then it needs no second one
 	$(PYTEST) -v tests/e2e/operator
 	$(PYTEST) -v tests/e2e --ignore=tests/e2e/operator --ignore=tests/e2e/shadow --ignore=tests/e2e/backup
 

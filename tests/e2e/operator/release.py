@@ -88,13 +88,14 @@ class Release:
 
     def remove_all_traces(self, *, wait: bool = True) -> None:
         """The release and every namespace of a run, which without `wait` end later; nothing in a fresh cluster."""
+        if self.site.get(Ref(NAMESPACES, "", self.namespace)) is not None:
+            self.site.helm("uninstall", NAME, "--namespace", self.namespace, "--wait", "--ignore-not-found")
+        # afterwards: an operator would set them again
         for resource in (RESTORES, TENANTS, SERVICES):
             for obj in self.site.list(resource) if self.site.serves(resource) else ():
                 ref = Ref(resource, obj["metadata"]["namespace"], obj["metadata"]["name"])
                 self.site.merge(ref, {"metadata": {"finalizers": None}})
                 self.site.delete(ref)
-        if self.site.get(Ref(NAMESPACES, "", self.namespace)) is not None:
-            self.site.helm("uninstall", NAME, "--namespace", self.namespace, "--wait", "--ignore-not-found")
         old = [n["metadata"]["name"] for n in self.site.list(NAMESPACES)]
         for name in (n for n in old if n.startswith(PREFIX)):
             self.site.delete(Ref(NAMESPACES, "", name))
