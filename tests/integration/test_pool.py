@@ -31,8 +31,9 @@ async def test_half_is_kept_warm_and_replaced_when_it_is_old(stack: Stack, monke
         await asyncio.sleep(0.5)
         young = {r["pid"] for r in await pool.fetch(MINE)} - before
         assert len(young) == 3
-        await asyncio.sleep(1.5)
-        assert len({r["pid"] for r in await pool.fetch(MINE)} & young) == 0
+        async with asyncio.timeout(10):  # a second and a look later, and more on a busy machine
+            while {r["pid"] for r in await pool.fetch(MINE)} & young:  # noqa: ASYNC110 - PostgreSQL tells nobody
+                await asyncio.sleep(0.1)
     finally:
         await pool.close()
 
