@@ -85,7 +85,7 @@ torture: venv ## The ledger under kill -9 of service, PostgreSQL and Redis, by a
 	$(RUN) python -m tests.integration.torture --seeds $(or $(SEEDS),20)
 
 .PHONY: bench-credits
-bench-credits: venv ## The ledger beside pgbench and a naive route (needs wrk; ARGS=--short takes half a minute)
+bench-credits: venv ## The ledger beside pgbench and a naive route (needs wrk; ARGS=--short takes two minutes)
 	$(RUN) python -m bench.credits $(ARGS)
 
 .PHONY: bench-shadow

@@ -1,6 +1,6 @@
 """`python -m bench.credits`: all peers in one run, interleaved, medians over the rounds.
 
-`--short` is for development: it takes half a minute, writes nothing, and its figures mean little.
+`--short` is for development: it takes two minutes, writes nothing, and its figures mean little.
 """
 
 import argparse
@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
+from bench.credits.depth import cost_of_depth, cost_of_growth
 from bench.credits.loads import TENANTS_OF, Measured, balances, consumes, open_loop, pgbench, zipf_hit_rate
 from bench.credits.report import write_report
 from bench.credits.stage import TENANTS, ZIPF_TENANTS, BenchError, Stage, stage
@@ -20,6 +21,8 @@ _READ_TENANTS: Final = 1000
 _WARM_S: Final = 2.0
 _CACHE_CYCLE_S: Final = 65.0
 """Longer than any tier keeps a balance: a hit rate over less would be that of a cache that has just been started."""
+
+_GROWN_ROWS: Final = 10_000_000
 
 Runs = dict[str, list[Measured]]
 
@@ -43,7 +46,7 @@ def _round(on: Stage, runs: Runs, *, seconds: float, number: int) -> None:
     runs["open_loop"].append(open_loop(on, rate=peak * _SHARE_OF_PEAK, seconds=seconds))
 
 
-def _summary(runs: Runs, hit_rate: float) -> dict[str, float]:
+def _summary(runs: Runs) -> dict[str, float]:
     rate = {name: median(m.rate for m in measured) for name, measured in runs.items()}
     summary = {f"{name}_per_s": value for name, value in rate.items()}
     for name in TENANTS_OF:
@@ -58,7 +61,6 @@ def _summary(runs: Runs, hit_rate: float) -> dict[str, float]:
     summary["p95_ms"] = median(m.p95_ms for m in runs["open_loop"])
     summary["p99_ms"] = median(m.p99_ms for m in runs["open_loop"])
     summary["errors"] = sum(m.errors for name in ("hot_service", "many_service", "open_loop") for m in runs[name])
-    summary["hit_rate_zipf"] = hit_rate
     return {name: round(value, 4) for name, value in summary.items()}
 
 
@@ -76,8 +78,16 @@ def main() -> None:
             _round(on, runs, seconds=seconds, number=number)
             print(f"round {number + 1} of {rounds}:", json.dumps({n: round(m[-1].rate) for n, m in runs.items()}))
         cycle_s = seconds if options.short else _CACHE_CYCLE_S
-        hit_rate = zipf_hit_rate(on, tenants=ZIPF_TENANTS, seconds=cycle_s, seed=1)
-    summary = _summary(runs, hit_rate)
+        found: dict[str, float] = {}
+        for label, tenants in (("", TENANTS), ("_100k", ZIPF_TENANTS)):
+            found[f"hit_rate_zipf{label}"], found[f"zipf{label}_reads_per_s"] = zipf_hit_rate(
+                on, tenants=tenants, seconds=cycle_s, seed=1
+            )
+    with stage(_ROOT / ".state" / "bench-credits") as on:
+        rows = _GROWN_ROWS // (50 if options.short else 1)
+        found |= cost_of_growth(on, rows=rows, rounds=rounds)
+        found |= cost_of_depth(on, rounds=rounds)
+    summary = _summary(runs) | {name: round(value, 4) for name, value in found.items()}
     print(json.dumps(summary, indent=2))
     if not options.short:
         write_report(_ROOT / "bench", summary, rounds=rounds, seconds=seconds)

@@ -96,15 +96,19 @@ def open_loop(stage: Stage, *, rate: float, seconds: float) -> Measured:
     return Measured(said["due"] / seconds, said["errors"], said["p95_ms"], said["p99_ms"])
 
 
-def zipf_hit_rate(stage: Stage, *, tenants: int, seconds: float, seed: int) -> float:
-    """Share of balance reads that process or Redis answered, on a Zipf(1.0) mix of tenants, after a warm-up."""
+def zipf_hit_rate(stage: Stage, *, tenants: int, seconds: float, seed: int) -> tuple[float, float]:
+    """Share of balance reads that process or Redis answered, on a Zipf(1.0) mix of tenants, after a warm-up; reads/s.
+
+    An entry that lives for T s and is read c/i times a second is found with the chance cT/i / (1 + cT/i), so that of
+    N tenants 1 - ln(1 + N/(rT/H)) / H is to be expected, with H = ln(N) + 0.577 and r reads a second.
+    """
     for measured in (False, True):
         before = stage.cache_reads()
         balances(stage, way="front", tenants=tenants, mix="zipf", seconds=seconds, seed=seed + measured)
         after = stage.cache_reads()
     grown = {name: after[name] - before.get(name, 0.0) for name in after}
     reads = grown["l1", "hit"] + grown["l1", "miss"]
-    return (grown["l1", "hit"] + grown["l2", "hit"]) / reads
+    return (grown["l1", "hit"] + grown["l2", "hit"]) / reads, reads / seconds
 
 
 TENANTS_OF: Final = {"hot": 1, "many": TENANTS}

@@ -85,7 +85,8 @@ def stage(folder: Path) -> Iterator[Stage]:
         key = _issue(service.url, admin_key)
         naive_url = _naive(exits, folder, database_uri, key)
         made = Stage(database_uri, service, key, naive_url)
-        made.sql((HERE / "peer.sql").read_text(encoding="utf-8"))
+        for peer in ("peer.sql", "bare.sql"):
+            made.sql((HERE / peer).read_text(encoding="utf-8"))
         made.sql(
             "INSERT INTO credits.accounts (tenant_id, balance, total_purchased) "  # noqa: S608 - numbers of ours
             f"SELECT 'org-' || to_char(n, 'FM00000'), {_CREDITS}, {_CREDITS} "
