@@ -15,7 +15,7 @@ from tests.integration.harness import SHARED, Api, Stack, assert_books_balance, 
 
 ROOT = Path(__file__).resolve().parents[2]
 MIGRATIONS = Path("runtime", "shieldx_runtime", "credits", "migrations")
-RELEASES = {1: "a4cd22f", 5: "43af6b5", 6: "01d1e69", 7: "99548f2", 8: "056546e"}
+RELEASES = {1: "a4cd22f", 5: "43af6b5", 6: "01d1e69", 7: "99548f2", 8: "056546e", 9: "87d4701"}
 """By the last migration that a release knew, its last commit: one for each change of the schema since."""
 
 
