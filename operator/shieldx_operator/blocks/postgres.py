@@ -62,9 +62,14 @@ def service_secret(service: Service, database: str, *, retain: bool) -> Generate
 
 
 def _secret(service: Service, suffix: str, database: str, user: str, *, retain: bool) -> GeneratedSecret:
+    return role_secret(service.metadata(suffix, COMPONENT, retain=retain), service, database, user)
+
+
+def role_secret(metadata: Obj, service: Service, database: str, user: str) -> GeneratedSecret:
+    """A role of the database that `service` runs: its generated password and its URI."""
     host = service.host(SUFFIX)
     return GeneratedSecret(
-        metadata=service.metadata(suffix, COMPONENT, retain=retain),
+        metadata=metadata,
         random={"password": 32},
         derived={
             "username": user,

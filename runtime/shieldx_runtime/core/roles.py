@@ -21,6 +21,8 @@ from shieldx_runtime.core.faults import InvalidUriError, describe, parse_target
 from shieldx_runtime.core.migrations import MigrationError, lock
 from shieldx_runtime.core.settings import SettingsError, read_secret
 
+KEY_READER: Final = "reads the API keys of {database}"
+"""The end of the mark of roles that need a part of another schema: it gives them that part again after a restore."""
 _CONNECT_TIMEOUT_S: Final = 10.0
 _STATEMENT_TIMEOUT_S: Final = 60.0
 _SCRAM_ROUNDS: Final = 4096
@@ -40,11 +42,13 @@ class Rights:
 
     `grants` is SQL in which `<role>` stands for a quoted name. `mark` is the comment by which a role is known that was
     made here, with `{database}` for the name of the database where roles of another must not be taken for it.
+    `reader_grants` are for roles whose mark ends with `KEY_READER`.
     """
 
     schema: str
     grants: str
     mark: str
+    reader_grants: str = ""
 
 
 async def admit(uri_file: Path, service_uri_file: Path | None, rights: Rights) -> tuple[str, ...]:
@@ -144,12 +148,22 @@ async def grant(connection: Connection, rights: Rights) -> tuple[str, ...]:
     names = tuple(row["role_name"] for row in rows)
     for name in names:
         await connection.execute(rights.grants.replace("<role>", _quoted(name)))
+    if rights.reader_grants:
+        await _give(connection, rights.reader_grants, KEY_READER)
     return names
 
 
 async def _marked(connection: Connection, rights: Rights) -> str:
     """The comment of roles that were made for this schema of this database."""
     return rights.mark.format(database=await connection.fetchval("SELECT current_database()"))
+
+
+async def _give(connection: Connection, statements: str, ending: str) -> None:
+    """Gives more to each role of this server whose mark, for this database, ends so."""
+    known = ending.format(database=await connection.fetchval("SELECT current_database()"))
+    query = "SELECT rolname FROM pg_roles WHERE right(shobj_description(oid, 'pg_authid'), length($1)) = $1 ORDER BY 1"
+    for row in await connection.fetch(query, known):
+        await connection.execute(statements.replace("<role>", _quoted(row["rolname"])))
 
 
 def _verifier(password: str) -> str:

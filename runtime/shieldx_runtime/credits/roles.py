@@ -13,13 +13,14 @@ from shieldx_runtime.core.roles import Rights
 from shieldx_runtime.credits.repository import SCHEMA
 
 _HERE: Final = resources.files("shieldx_runtime.credits")
+KEY_READER_GRANTS: Final = (_HERE / "key_reader_grants.sql").read_text(encoding="utf-8")
+"""What a service needs that takes the keys of tenants and has a schema of its own, for its `Rights.grants`."""
 RIGHTS: Final = Rights(
     schema=SCHEMA,
     grants=(_HERE / "grants.sql").read_text(encoding="utf-8"),
     mark="made by `shieldx credits migrate`",
+    reader_grants=KEY_READER_GRANTS,
 )
-KEY_READER_GRANTS: Final = (_HERE / "key_reader_grants.sql").read_text(encoding="utf-8")
-"""What a service needs that takes the keys of tenants and has a schema of its own, for its `Rights.grants`."""
 
 
 async def admit(uri_file: Path, service_uri_file: Path | None) -> tuple[str, ...]:
@@ -28,5 +29,5 @@ async def admit(uri_file: Path, service_uri_file: Path | None) -> tuple[str, ...
 
 
 async def grant(connection: Connection) -> tuple[str, ...]:
-    """As `core.roles.grant`, for the credits service."""
+    """As `core.roles.grant`, for the credits service and for those that read its keys."""
     return await roles.grant(connection, RIGHTS)

@@ -3,7 +3,7 @@
 from importlib import resources
 from typing import Final
 
-from shieldx_runtime.core.roles import Rights
+from shieldx_runtime.core.roles import KEY_READER, Rights
 from shieldx_runtime.shadow.service.store import SCHEMA
 
 _GRANTS: Final = (resources.files("shieldx_runtime.shadow") / "grants.sql").read_text(encoding="utf-8")
@@ -11,4 +11,4 @@ _GRANTS: Final = (resources.files("shieldx_runtime.shadow") / "grants.sql").read
 
 def rights(keys: str) -> Rights:
     """With `keys`, the grants by which the role may look up keys: the slice that has them says which."""
-    return Rights(schema=SCHEMA, grants=f"{_GRANTS}\n{keys}", mark="made by `shieldx shadow migrate` for {database}")
+    return Rights(schema=SCHEMA, grants=f"{_GRANTS}\n{keys}", mark=f"made by `shieldx shadow migrate`; {KEY_READER}")

@@ -48,3 +48,13 @@ def test_the_running_service_connects_as_that_role(shadow: Api, stack: Stack) ->
     assert shadow.http.get("/shadow/results/6ba7b810-9dad-41d1-80b4-00c04fd430c8").status_code == 404
     rows = stack.sql("SELECT usename FROM pg_stat_activity WHERE application_name = 'shieldx-runtime'")
     assert ROLE in {row["usename"] for row in rows}
+
+
+def test_a_restore_of_the_ledger_takes_no_right_for_long(uri: str, stack: Stack) -> None:
+    stack.sql(f"REVOKE ALL ON credits.api_keys FROM {ROLE}")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        query(uri, "SELECT FROM credits.api_keys")
+    assert stack.service.migrate().returncode == 0, "with which every restore ends"
+    assert query(uri, "SELECT count(*) FROM credits.api_keys")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        query(uri, "SELECT FROM credits.ledger")

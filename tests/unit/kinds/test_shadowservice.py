@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from shieldx_operator.blocks.resources import SECRET
+from shieldx_operator.blocks.resources import DEPLOYMENT, SECRET
+from shieldx_operator.blocks.workload import pin_template
 from shieldx_operator.engine.permissions import required
-from shieldx_operator.engine.types import Obj, Ref
+from shieldx_operator.engine.types import GeneratedSecret, Obj, Ref
 from shieldx_operator.kinds.creditsservice import CreditsServiceKind
 from shieldx_operator.kinds.shadowservice import ShadowServiceKind
 from shieldx_operator.kinds.shadowservice.view import CREDITS_RESOURCE
@@ -252,3 +253,64 @@ def test_a_service_whose_evaluations_nobody_can_pay_for_does_not_start() -> None
     assert w.plan().apply == ()
     assert w.condition("Ready").reason == "SecretNotFound"
     assert w.condition("Stalled").status == "True"
+
+
+def pod_of(w: World) -> Obj:
+    pod: Obj = built(w)["Deployment shadow"]["spec"]["template"]["spec"]
+    return pod
+
+
+def secrets_of(pod: Obj, container: Obj) -> dict[str, str]:
+    """The Secrets that a container mounts, by their paths."""
+    named = {v["name"]: v["secret"]["secretName"] for v in pod["volumes"] if "secret" in v}
+    return {m["mountPath"]: named[m["name"]] for m in container["volumeMounts"] if m["name"] in named}
+
+
+def test_the_api_connects_by_a_role_of_its_own_that_the_owner_makes_before_it_starts() -> None:
+    w = world()
+    (made,) = [o for o in w.plan().apply if isinstance(o, GeneratedSecret)]
+    assert made.metadata["name"] == "shadow-db"
+    assert made.derived["uri"] == "postgresql://shadow_shadow:{password}@pay-db.team.svc:5432/credits"
+    pod = pod_of(w)
+    (migrate,), (api,) = pod["initContainers"], pod["containers"]
+    secrets = "/etc/shieldx/secrets"
+    assert secrets_of(pod, migrate) == {f"{secrets}/database": "shadow-db", f"{secrets}/database-owner": "pay-db"}
+    assert "pay-db" not in secrets_of(pod, api).values(), "the owner's password is not where requests are answered"
+    assert secrets_of(pod, api)[f"{secrets}/database"] == "shadow-db"
+    assert migrate["command"] == ["python", "-m", "shieldx_runtime", "shadow", "migrate"]
+    assert {e["name"]: e["value"] for e in migrate["env"]} == {
+        "SHIELDX_DATABASE_URI_FILE": f"{secrets}/database-owner/uri",
+        "SHIELDX_DATABASE_SERVICE_URI_FILE": f"{secrets}/database/uri",
+    }
+    assert migrate["securityContext"] == api["securityContext"]
+    assert built(w)["ConfigMap shadow-config"]["data"]["SHIELDX_DATABASE_URI_FILE"] == f"{secrets}/database/uri"
+
+
+def test_where_the_user_has_made_a_role_for_the_credits_service_it_serves_here_too() -> None:
+    external = {"secretRef": {"name": "my-db", "key": "url"}, "ownerSecretRef": {"name": "my-owner", "key": "dsn"}}
+    w = world(effective={**EXTERNAL, "database": {"external": external}})
+    assert not [o for o in w.plan().apply if isinstance(o, GeneratedSecret)]
+    pod = pod_of(w)
+    assert secrets_of(pod, pod["containers"][0])["/etc/shieldx/secrets/database"] == "my-db"
+    assert "my-owner" in secrets_of(pod, pod["initContainers"][0]).values()
+    values = {e["value"] for e in pod["initContainers"][0]["env"]}
+    assert values == {"/etc/shieldx/secrets/database-owner/dsn", "/etc/shieldx/secrets/database/url"}
+
+
+def test_one_role_does_both_where_there_is_but_one() -> None:
+    assert "initContainers" not in pod_of(world(effective=EXTERNAL))
+
+
+def test_a_service_of_an_older_operator_goes_over_with_its_next_version() -> None:
+    w = world()
+    w.step()
+    deployment = w.one("Deployment", "shadow")
+    pod = deployment["spec"]["template"]["spec"]
+    del pod["initContainers"]
+    pod["volumes"] = [v for v in pod["volumes"] if v["name"] != "database-owner"]
+    next(v for v in pod["volumes"] if v["name"] == "database")["secret"]["secretName"] = "pay-db"
+    w.objects[Ref(DEPLOYMENT, "team", "shadow")] = pin_template(deployment, None, "as it was")
+    w.parent["spec"]["settings"] = {"logLevel": "debug"}
+    assert "initContainers" not in pod_of(w), "its image may have no such command"
+    w.parent["spec"]["version"] = "1.1.0"
+    assert "initContainers" in pod_of(w)

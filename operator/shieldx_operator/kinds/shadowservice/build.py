@@ -4,9 +4,11 @@ from shieldx_contract import (
     AUTH_SECRET_DIR,
     BILLING_SECRET_DIR,
     CACHE_SECRET_DIR,
+    DATABASE_OWNER_SECRET_DIR,
     DATABASE_SECRET_DIR,
     ENV_ADMIN_KEY_FILE,
     ENV_CACHE_URI_FILE,
+    ENV_DATABASE_SERVICE_URI_FILE,
     ENV_DATABASE_URI_FILE,
     ENV_DRAIN_DELAY_S,
     ENV_KEY_PEPPER_FILE,
@@ -21,9 +23,10 @@ from shieldx_contract import (
     HTTP_PORT,
     SECRET_ADMIN_KEY,
     SECRET_PEPPER_KEY,
+    SHADOW_MIGRATE,
     SHADOW_SERVE,
 )
-from shieldx_operator.blocks import api, autoscaling
+from shieldx_operator.blocks import api, autoscaling, postgres
 from shieldx_operator.blocks.component import endpoint
 from shieldx_operator.blocks.network import (
     DNS,
@@ -35,13 +38,22 @@ from shieldx_operator.blocks.network import (
 )
 from shieldx_operator.blocks.uri import secret_value, uri_port
 from shieldx_operator.blocks.workload import Volumes, scratch_volume, secret_volume
-from shieldx_operator.engine.types import Obj, Observation
-from shieldx_operator.kinds.shadowservice.view import Store, View
+from shieldx_operator.engine.types import GeneratedSecret, Obj, Observation
+from shieldx_operator.kinds.shadowservice.view import CREDITS_APP, Store, View
 from shieldx_operator.settings import OperatorSettings
 
 
+def role_secret(v: View) -> GeneratedSecret:
+    """The role that the API connects by, in the database that the credits service runs: `shadow migrate` makes it."""
+    user = f"shadow_{v.service.name.replace('-', '_')}"
+    metadata = v.service.metadata(postgres.SUFFIX, api.COMPONENT)
+    return postgres.role_secret(metadata, v.credits_service, CREDITS_APP, user)
+
+
 def pods(v: View, database: Store, cache: Store, settings: OperatorSettings) -> api.Pods:
+    """Pods that connect by the role of `database`, or as its owner where it has none."""
     image = v.effective.image
+    serving = (database.role, database.role_key) if database.role else (database.secret, database.key)
     s = v.effective.settings
     return api.Pods(
         service=v.service,
@@ -50,7 +62,7 @@ def pods(v: View, database: Store, cache: Store, settings: OperatorSettings) -> 
         pull_policy=image.pull_policy or settings.image_pull_policy,
         pull_secrets=tuple({"name": p.name} for p in image.pull_secrets or ()),
         scheduling=v.effective.scheduling.to_json(),
-        volumes=secret_volume("database", database.secret.name, DATABASE_SECRET_DIR, (database.key,))
+        volumes=secret_volume("database", serving[0].name, DATABASE_SECRET_DIR, (serving[1],))
         + secret_volume("cache", cache.secret.name, CACHE_SECRET_DIR, (cache.key,))
         + secret_volume("auth", v.auth_secret.name, AUTH_SECRET_DIR, (SECRET_ADMIN_KEY, SECRET_PEPPER_KEY))
         + _billing_key(v)
@@ -62,7 +74,7 @@ def pods(v: View, database: Store, cache: Store, settings: OperatorSettings) -> 
             ENV_REQUEST_TIMEOUT_S: str(s.request_timeout_seconds),
             # the preStop hook waits instead: the process hears SIGTERM only when nothing is routed to it any more
             ENV_DRAIN_DELAY_S: "0",
-            ENV_DATABASE_URI_FILE: f"{DATABASE_SECRET_DIR}/{database.key}",
+            ENV_DATABASE_URI_FILE: f"{DATABASE_SECRET_DIR}/{serving[1]}",
             ENV_CACHE_URI_FILE: f"{CACHE_SECRET_DIR}/{cache.key}",
             ENV_ADMIN_KEY_FILE: f"{AUTH_SECRET_DIR}/{SECRET_ADMIN_KEY}",
             ENV_KEY_PEPPER_FILE: f"{AUTH_SECRET_DIR}/{SECRET_PEPPER_KEY}",
@@ -90,14 +102,39 @@ def _billing(v: View) -> dict[str, str]:
     }
 
 
-def deployment(v: View, runtime: api.Pods) -> Obj:
+def deployment(v: View, runtime: api.Pods, database: Store) -> Obj:
+    """The API's pods. In each, the schema is brought up by the owner before the API starts as another role."""
     s = v.effective.settings
-    return api.deployment(
+    made = api.deployment(
         runtime,
         runtime.container("shadow", SHADOW_SERVE, v.effective.resources.to_json()),
         drain_delay_s=s.drain_delay_seconds,
         grace_s=s.termination_grace_period_seconds,
     )
+    if database.role is not None:
+        pod = made["spec"]["template"]["spec"]
+        owner = secret_volume("database-owner", database.secret.name, DATABASE_OWNER_SECRET_DIR, (database.key,))
+        pod["volumes"] = [*pod["volumes"], *owner.volumes]
+        pod["initContainers"] = [_migration(runtime, database, owner)]
+    return made
+
+
+def _migration(runtime: api.Pods, database: Store, owner: Volumes) -> Obj:
+    """Has the owner's password, which the container that serves has not. Safe to run in many pods at once."""
+    container = runtime.container(
+        "migrate",
+        SHADOW_MIGRATE,
+        {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}},
+    )
+    mounts = [m for m in container["volumeMounts"] if m["name"] in ("database", "tmp")]
+    return {
+        **container,
+        "volumeMounts": [*mounts, *owner.mounts],
+        "env": [
+            {"name": ENV_DATABASE_URI_FILE, "value": f"{DATABASE_OWNER_SECRET_DIR}/{database.key}"},
+            {"name": ENV_DATABASE_SERVICE_URI_FILE, "value": f"{DATABASE_SECRET_DIR}/{database.role_key}"},
+        ],
+    }
 
 
 def autoscaler(v: View) -> Obj:

@@ -1,6 +1,7 @@
 """What must be true of a ShadowService: its pods run once the credits service, whose keys it takes, serves."""
 
 import re
+from dataclasses import replace
 from typing import Final
 
 from shieldx_contract import API_KEY_PATTERN
@@ -17,13 +18,13 @@ from shieldx_operator.blocks.resources import (
     SERVICE_ACCOUNT,
 )
 from shieldx_operator.blocks.uri import secret_value
-from shieldx_operator.blocks.workload import pin_template
-from shieldx_operator.engine.types import Obj, Observation, Plan, Query, Reads, Ref
+from shieldx_operator.blocks.workload import pin_template, pinned_template
+from shieldx_operator.engine.types import GeneratedSecret, Obj, Observation, Plan, Query, Reads, Ref
 from shieldx_operator.kinds.shadowservice import build
-from shieldx_operator.kinds.shadowservice.view import CREDITS_RESOURCE, View, stores
+from shieldx_operator.kinds.shadowservice.view import CREDITS_RESOURCE, Store, View, stores
 from shieldx_operator.settings import OperatorSettings
 
-OWNED: Final = (CONFIG_MAP, SERVICE, SERVICE_ACCOUNT, DEPLOYMENT, HPA, PDB, NETWORK_POLICY)
+OWNED: Final = (CONFIG_MAP, SECRET, SERVICE, SERVICE_ACCOUNT, DEPLOYMENT, HPA, PDB, NETWORK_POLICY)
 LASTING: Final = (SERVICE_ACCOUNT, DEPLOYMENT, HPA)
 """Never pruned: wanted whatever the spec says."""
 LOOKS_AT: Final = (SECRET, CREDITS_RESOURCE)
@@ -37,6 +38,7 @@ def reads(v: View, parent: Obj) -> Reads:
     namespace, name = v.service.namespace, v.service.name
     names = {
         CONFIG_MAP: ("-config",),
+        SECRET: (postgres.SUFFIX,),
         SERVICE: ("",),
         SERVICE_ACCOUNT: ("",),
         DEPLOYMENT: ("",),
@@ -79,6 +81,18 @@ def billing_problem(v: View, seen: Observation) -> tuple[str, str] | None:
     return None
 
 
+def connects_as_owner(v: View, live: Obj | None, database: Store) -> bool:
+    """Whether the API must go on as the database's owner, as operators before this one had it do.
+
+    The image that runs may be of a release that has no migration of its own: that changes with the version.
+    """
+    pinned = pinned_template(live)
+    if pinned is None or pinned["metadata"]["labels"].get(api.VERSION_LABEL) != v.version:
+        return False
+    mounted = {volume["name"]: volume.get("secret", {}).get("secretName") for volume in pinned["spec"]["volumes"]}
+    return "initContainers" not in pinned["spec"] and mounted.get("database") == database.secret.name
+
+
 def plan(v: View, seen: Observation, settings: OperatorSettings) -> Plan:
     """A suspended service is left alone altogether; one that runs goes on running while the credits service is away."""
     live = seen.objects.get(v.deployment)
@@ -87,13 +101,17 @@ def plan(v: View, seen: Observation, settings: OperatorSettings) -> Plan:
     mine = frozenset(ref for ref in seen.objects if ref.resource in OWNED)
     if v.effective.suspend or found is None or (live is None and (unpaid or not credits_serve(v, seen))):
         return Plan(keep=mine)
-    runtime = build.pods(v, *found, settings)
-    apply: list[Obj] = [
+    database, cache = found
+    if connects_as_owner(v, live, database):
+        database = replace(database, role=None)
+    runtime = build.pods(v, database, cache, settings)
+    apply: list[Obj | GeneratedSecret] = [
+        *([build.role_secret(v)] if database.role == v.role_secret else []),
         api.service_account(v.service),
         api.configuration(runtime),
-        *build.network(v, *found, seen),
+        *build.network(v, database, cache, seen),
         api.service_object(v.service),
-        pin_template(build.deployment(v, runtime), live, v.spec_digest, hold=unpaid),
+        pin_template(build.deployment(v, runtime, database), live, v.spec_digest, hold=unpaid),
         build.autoscaler(v),
     ]
     if v.effective.disruption.min_available > 0:

@@ -1,6 +1,6 @@
 """A ShadowService as the other functions of this kind want to see it, and the CreditsService beside it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from shieldx_contract import API_GROUP, SECRET_URI_KEY
@@ -21,12 +21,17 @@ CREDITS_RESOURCE: Final = Resource(API_GROUP, "v1alpha1", "CreditsService", "cre
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A store of the CreditsService: the Secret and key of its URI, and the component of its pod where it has one."""
+    """A store of the CreditsService: the Secret and key of its URI, and the component of its pod where it has one.
+
+    `role` and `role_key`: the Secret and key of the URI that the API connects by, where that is not the owner's.
+    """
 
     secret: Ref
     key: str
     component: str | None
     port: int
+    role: Ref | None = None
+    role_key: str = SECRET_URI_KEY
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,11 @@ class View:
     def billing_secret(self) -> Ref | None:
         billing = self.effective.billing
         return None if billing is None else Ref(SECRET, self.service.namespace, billing.key_secret_ref.name)
+
+    @property
+    def role_secret(self) -> Ref:
+        """Of the role that the API connects by, where the credits service runs its database."""
+        return Ref(SECRET, self.service.namespace, f"{self.service.name}{postgres.SUFFIX}")
 
     @property
     def deployment(self) -> Ref:
@@ -89,9 +99,21 @@ def stores(v: View, seen: Observation) -> tuple[Store, Store] | None:
     if not told.get("database") or not told.get("cache"):
         return None
     return (
-        _store(v, told["database"], postgres.SUFFIX, postgres.COMPONENT, postgres.PORT),
+        _with_role(
+            v, told["database"], _store(v, told["database"], postgres.SUFFIX, postgres.COMPONENT, postgres.PORT)
+        ),
         _store(v, told["cache"], redis.SUFFIX, redis.COMPONENT, redis.PORT),
     )
+
+
+def _with_role(v: View, told: Obj, owner: Store) -> Store:
+    """The database with the role that serves: one of our own, or that of the credits service where the user made it."""
+    external = told.get("external")
+    if not external:
+        return replace(owner, role=v.role_secret)
+    reference = external["secretRef"]
+    role, key = Ref(SECRET, v.service.namespace, reference["name"]), reference.get("key", SECRET_URI_KEY)
+    return owner if (role, key) == (owner.secret, owner.key) else replace(owner, role=role, role_key=key)
 
 
 def _store(v: View, told: Obj, suffix: str, component: str, port: int) -> Store:
