@@ -67,7 +67,8 @@ PRODUCTION: Final[Json] = {
         "terminationGracePeriodSeconds": 30,
     },
     "alerts": {"webhooks": "Denied"},
-    "reconciliation": {"schedule": "17 3 * * *", "timeZone": "Etc/UTC", "suspend": False},
+    # UTC alone is known to an API server without a data base of time zones
+    "reconciliation": {"schedule": "17 3 * * *", "timeZone": "UTC", "suspend": False},
     "scheduling": {},
     "suspend": False,
 }

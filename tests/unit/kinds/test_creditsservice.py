@@ -615,7 +615,7 @@ def gauges(w: World) -> dict[str, float]:
 
 def test_the_books_are_compared_once_a_day_by_the_services_own_role() -> None:
     cron = running().one("CronJob", "pay-reconcile")["spec"]
-    assert (cron["schedule"], cron["timeZone"], cron["suspend"]) == ("17 3 * * *", "Etc/UTC", False)
+    assert (cron["schedule"], cron["timeZone"], cron["suspend"]) == ("17 3 * * *", "UTC", False)
     assert cron["concurrencyPolicy"] == "Forbid"
     pod = cron["jobTemplate"]["spec"]["template"]["spec"]
     api_pod = running().one("Deployment", "pay")["spec"]["template"]["spec"]
