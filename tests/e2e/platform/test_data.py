@@ -178,10 +178,9 @@ def delete_its_deployment(spare: Spare) -> None:
         other = live is not None and live["metadata"]["uid"] != gone["metadata"]["uid"]
         return live if live and other and live.get("status", {}).get("availableReplicas") else None
 
-    live = until("the Deployment is back and serves", back, 60)
+    live = until("the Deployment is back with a pod that is ready", back, 90)
     assert live["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/version"] == "0.1.0"
     assert condition(spare.world.get(spare.ref), "SchemaCurrent")["status"] == "False"
-    until("calls are answered", lambda: spare.balance()[0] == requests.codes.ok, 30)
 
 
 def test_deleting_the_object_removes_what_it_owns_and_keeps_the_data(spare: Spare) -> None:
