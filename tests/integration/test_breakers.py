@@ -112,7 +112,7 @@ async def redis(exits: AsyncExitStack, stack: Stack, folder: Path, timeout_s: fl
     exits.push_async_callback(cache.close)
 
     async def call() -> bool:
-        return await cache.put([Entry(f"breaker:{new_tenant_id()}", 1, b"x")])
+        return await cache.put([Entry(f"breaker:{new_tenant_id()}", 1, "x")])
 
     async def wrong() -> None:
         key = f"breaker:{new_tenant_id()}"
