@@ -75,8 +75,11 @@ SECRET_BILLING_KEY: Final = "key"  # noqa: S105
 CREDITS_SERVE: Final = ("python", "-m", "shieldx_runtime", "credits", "serve")
 CREDITS_MIGRATE: Final = ("python", "-m", "shieldx_runtime", "credits", "migrate")
 CREDITS_RECONCILE: Final = ("python", "-m", "shieldx_runtime", "credits", "reconcile")
-CREDITS_DIFFER_EXIT_CODE: Final = 1
-"""The reconciliation ends with it where something does not agree; with any other, nothing is known."""
+CREDITS_DIFFER_EXIT_CODE: Final = 20
+"""The reconciliation ends with it where something does not agree; with any other but 0, nothing is known.
+
+No interpreter, shell or signal ends a process with it, and no other command of ours.
+"""
 OPERATOR_RUN: Final = ("python", "-m", "shieldx_operator", "run")
 SHADOW_WORK: Final = ("python", "-m", "shieldx_runtime", "shadow", "work")
 SHADOW_MIGRATE: Final = ("python", "-m", "shieldx_runtime", "shadow", "migrate")

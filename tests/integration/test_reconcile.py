@@ -9,6 +9,7 @@ from contextlib import ExitStack
 import pytest
 import redis
 
+from shieldx_contract import CREDITS_DIFFER_EXIT_CODE
 from tests.integration.harness import Api, Stack, problem_of, running_stack
 
 
@@ -107,7 +108,7 @@ def test_what_was_changed_by_hand_is_named(
         # the caches and the grants, which still are as they were, may differ from it too
         assert reconcile(api, tenant_id).items() >= expected.items()
         done = command(stack, "--json")
-        assert done.returncode == 1
+        assert done.returncode == CREDITS_DIFFER_EXIT_CODE
         told = json.loads(done.stdout)
         assert {d["what"] for d in told["differences"][tenant_id]} >= set(expected)
         assert told["differing"] == 1
@@ -132,4 +133,4 @@ def test_who_may_reconcile_and_whom(stack: Stack, api: Api) -> None:
     problem_of(api.http.post("/credits/reconcile/no-such-tenant"), 404, "unknown-tenant")
     with api.with_key(api.issue(tenant_id, "consume", "read", "purchase")) as client:
         problem_of(client.http.post(f"/credits/reconcile/{tenant_id}"), 403, "missing-scope")
-    assert command(stack, "--tenant", "no-such-tenant").returncode == 1
+    assert command(stack, "--tenant", "no-such-tenant").returncode == CREDITS_DIFFER_EXIT_CODE

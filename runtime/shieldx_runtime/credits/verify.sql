@@ -72,12 +72,14 @@ FROM (
     LEFT JOIN credits.holds h ON h.reservation_id = e.related_id
     WINDOW w AS (PARTITION BY e.tenant_id ORDER BY e.version)
 ) AS entries
-WHERE chain_id IS NOT NULL
-  AND CASE kind
-      WHEN 'consume' THEN coalesce(reserved_after, purchased_after, refunded_after, expired_after) IS NOT NULL
-      ELSE (reserved_after, purchased_after, refunded_after, expired_after)
-           IS DISTINCT FROM (coalesce(reserved, 0)::bigint, purchased::bigint, refunded::bigint, expired::bigint)
-      END
+-- spent_after says to which grants a refund goes, and no hash has it; the first release left it out
+WHERE spent_after <> spent
+   OR (chain_id IS NOT NULL
+       AND CASE kind
+           WHEN 'consume' THEN coalesce(reserved_after, purchased_after, refunded_after, expired_after) IS NOT NULL
+           ELSE (reserved_after, purchased_after, refunded_after, expired_after)
+                IS DISTINCT FROM (coalesce(reserved, 0)::bigint, purchased::bigint, refunded::bigint, expired::bigint)
+           END)
 ORDER BY tenant_id, version
 LIMIT $1;
 

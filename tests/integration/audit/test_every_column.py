@@ -32,7 +32,7 @@ SAYS_NOTHING = {
     # to whom an entry is shown that names its tenant itself
     ("events", "subject"),
     # which grants are to be drawn next, and when
-    *(("ledger", "spent_after"), ("accounts", "drawn"), ("accounts", "next_event_at")),
+    *(("accounts", "drawn"), ("accounts", "next_event_at")),
     # of the first release, and not used since
     ("accounts", "chain_hash"),
     # when an account was made, and what is to be told of it

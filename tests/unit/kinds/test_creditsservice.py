@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from shieldx_contract import (
+    CREDITS_DIFFER_EXIT_CODE,
     DATABASE_SECRET_DIR,
     ENV_AUDIT_SIGNING_KEY_FILE,
     ENV_DATABASE_SERVICE_URI_FILE,
@@ -651,7 +652,7 @@ def test_books_that_differ_are_told_with_what_differs_and_the_service_goes_on_se
     assert w.condition("BooksAgree").status == "True"
     assert gauges(w)["shieldx_credits_books_agree"] == 1
     said = "tenant org-1: account: balance is 9901, recomputed 9900\n2 tenants compared, 1 differ"
-    compare_books(w, "Failed", exit_code=1, said=said, at="2026-01-03")
+    compare_books(w, "Failed", exit_code=CREDITS_DIFFER_EXIT_CODE, said=said, at="2026-01-03")
     told = w.condition("BooksAgree")
     assert (told.status, told.reason) == ("False", "BalanceDiscrepancy")
     assert "account: balance is 9901" in told.message
@@ -664,9 +665,11 @@ def test_books_that_differ_are_told_with_what_differs_and_the_service_goes_on_se
     assert w.condition("BooksAgree").message == told.message
 
 
-def test_a_comparison_that_did_not_come_about_says_nothing_of_the_books() -> None:
+@pytest.mark.parametrize("exit_code", [1, 2, 3, 137])
+def test_a_comparison_that_did_not_come_about_says_nothing_of_the_books(exit_code: int) -> None:
+    """1 is how Python ends after a crash."""
     w = running()
-    compare_books(w, "Failed", exit_code=3, said="cannot reach database pay-db:5432")
+    compare_books(w, "Failed", exit_code=exit_code, said="cannot reach database pay-db:5432")
     told = w.condition("BooksAgree")
     assert (told.status, told.reason) == ("Unknown", "ReconciliationFailed")
     assert "cannot reach database" in told.message

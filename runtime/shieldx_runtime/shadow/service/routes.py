@@ -87,7 +87,10 @@ async def ingest(
 
 
 async def evaluate(request: Request, body: EvaluateBody, principal: Caller) -> Response:
-    """Judges a rule on the tenant's stored traffic and answers. 202 where that takes longer than a request may."""
+    """Judges a rule on the tenant's stored traffic and answers. 202 where that takes longer than a request may.
+
+    Where evaluations cost credits, the key needs the scope `consume`, too.
+    """
     asked = await _asked(request, body, principal)
     try:
         async with asyncio.timeout(request.app.state.answer_within_s):
@@ -103,7 +106,10 @@ async def evaluate(request: Request, body: EvaluateBody, principal: Caller) -> R
 
 
 async def evaluate_later(request: Request, body: EvaluateBody, principal: Caller) -> Response:
-    """Takes the question in and answers at once; the result is at the Location."""
+    """Takes the question in and answers at once; the result is at the Location.
+
+    Where evaluations cost credits, the key needs the scope `consume`, too.
+    """
     return _accepted(await _asked(request, body, principal))
 
 
@@ -155,6 +161,9 @@ async def events(request: Request, eval_id: uuid.UUID, principal: Caller) -> Res
 
 
 async def _asked(request: Request, body: EvaluateBody, principal: Principal) -> Asked:
+    if _service(request).costs_credits:
+        # to ask is to spend: what a key may not do at the credits service it may not do by way of this one
+        principal.require(Scope.CONSUME)
     _own(principal, body.tenant_id)
     try:
         return await _service(request).ask(body)

@@ -78,6 +78,11 @@ class ShadowService:
         self._tasks: list[asyncio.Task[None]] = []
         told.watch_queue(lambda: len(self._turns))
 
+    @property
+    def costs_credits(self) -> bool:
+        """Whether who asks spends the tenant's credits."""
+        return self._billing is not None
+
     def begin(self) -> None:
         self._tasks = [asyncio.create_task(self._work(), name=f"evaluations {n}") for n in range(self._pool.size)]
         self._tasks.append(asyncio.create_task(self._beat(), name="evaluations' heartbeat"))
