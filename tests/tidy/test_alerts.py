@@ -40,3 +40,9 @@ def test_an_alert_names_existing_metrics_and_says_what_to_do(rule: dict[str, Any
     assert named <= known
     assert {"summary", "description"} <= set(rule["annotations"])
     assert rule["labels"]["severity"] in {"critical", "warning"}
+
+
+def test_accounts_that_nobody_compares_are_told_after_ten_days() -> None:
+    late, never = ({r["alert"]: r for r in RULES}[name] for name in ("CreditsNotReconciled", "CreditsNeverReconciled"))
+    assert ("> 864000" in late["expr"], "> 0" in late["expr"], late["for"]) == (True, True, "1h")
+    assert (never["expr"].endswith("== 0"), never["for"]) == (True, "10d")

@@ -170,6 +170,7 @@ class CreditsServiceStatus(ApiServiceStatus):
     )
     last_reconciliation: str | None = Field(
         default=None,
-        description="When all accounts were last compared with the ledger, whatever came out.",
+        description="When all accounts were last compared with the ledger, whether they agreed or differed. A run that "
+        "could not compare them does not count.",
         json_schema_extra={"format": "date-time"},
     )

@@ -157,21 +157,23 @@ def pinned_template(live: Obj | None) -> Obj | None:
     return template
 
 
-def pin_template(fresh: Obj, live: Obj | None, inputs: str, *, hold: bool = False) -> Obj:
+def pin_template(fresh: Obj, live: Obj | None, inputs: str, *, hold: bool = False, formerly: str = "") -> Obj:
     """The workload `fresh` with the pod template that it must have now.
 
     A template is rewritten only when `inputs` (a digest of the user's spec and of the version) differ from those it
     was made of: a newer operator that would build it differently restarts nothing. With `hold` the old template
-    stays whatever the inputs say (a migration has not been done). The template that was written is kept in an
-    annotation, so that a template changed by hand is still repaired.
+    stays whatever the inputs say (a migration has not been done). `formerly` are inputs that said the same with less:
+    a template that was made of them stays, too, and from now on counts as made of `inputs`. The template that was
+    written is kept in an annotation, so that a template changed by hand is still repaired.
     """
     notes = (live or {}).get("metadata", {}).get("annotations", {})
     old = pinned_template(live)
     old_inputs = notes.get(TEMPLATE_DIGEST_ANNOTATION, "").partition(".")[0]
-    keep_old = old is not None and (hold or old_inputs == inputs)
+    same = old_inputs in (inputs, formerly or inputs)
+    keep_old = old is not None and (hold or same)
     template = old if keep_old and old is not None else fresh["spec"]["template"]
     text = json.dumps(template, sort_keys=True, separators=(",", ":"))
-    recorded = f"{old_inputs if keep_old else inputs}.{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    recorded = f"{old_inputs if keep_old and not same else inputs}.{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     meta = fresh["metadata"]
     annotations = {
         **meta.get("annotations", {}),

@@ -674,3 +674,43 @@ def test_a_comparison_that_did_not_come_about_says_nothing_of_the_books(exit_cod
     assert (told.status, told.reason) == ("Unknown", "ReconciliationFailed")
     assert "cannot reach database" in told.message
     assert "shieldx_credits_books_agree" not in gauges(w)
+
+
+DIFFER = ("Failed", CREDITS_DIFFER_EXIT_CODE, "2 tenants compared, 1 differ")
+UNREACHED = ("Failed", 3, "cannot reach database pay-db:5432")
+NO_POD = ("Failed", None, "")
+AGREED = ("Complete", 0, "")
+
+
+@pytest.mark.parametrize(
+    ("runs", "status", "last"),
+    [
+        pytest.param([AGREED, UNREACHED], "Unknown", 1, id="a failure is no comparison"),
+        pytest.param([AGREED, NO_POD], "Unknown", 1, id="nor is one without an exit code"),
+        pytest.param([UNREACHED], "Unknown", None, id="nor is the first of all"),
+        pytest.param([DIFFER, UNREACHED], "False", 1, id="a failure takes back nothing"),
+        pytest.param([DIFFER, UNREACHED, NO_POD], "False", 1, id="nor do two"),
+        pytest.param([AGREED, DIFFER, NO_POD], "False", 2, id="an older agreement is older"),
+        pytest.param([DIFFER, UNREACHED, AGREED], "True", 3, id="a comparison does"),
+        pytest.param([AGREED, UNREACHED, DIFFER], "False", 3, id="and says the contrary"),
+    ],
+)
+def test_only_a_run_that_compared_changes_what_is_known_of_the_books(
+    runs: list[tuple[str, int | None, str]], status: str, last: int | None
+) -> None:
+    w = running()
+    for day, (state, exit_code, said) in enumerate(runs, 1):
+        compare_books(w, state, exit_code=exit_code, said=said, at=f"2026-01-0{day}")
+        w.status()
+    told = w.condition("BooksAgree")
+    assert told.status == status
+    at = None if last is None else f"2026-01-0{last}T03:17:09Z"
+    assert w.parent["status"].get("lastReconciliation") == at
+    assert (gauges(w)["shieldx_credits_last_reconciliation_timestamp_seconds"] > 0) is (at is not None)
+    if status == "False":
+        assert "2 tenants compared, 1 differ" in told.message
+        assert told.message.count("could not be compared again") == (last != len(runs))
+    w.lists["pods"] = []
+    assert w.condition("BooksAgree").message == told.message, "it is told on when the pods are gone"
+    w.lists["comparisons"] = []
+    assert w.condition("BooksAgree").message == told.message, "and when the Jobs are"

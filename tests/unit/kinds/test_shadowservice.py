@@ -4,16 +4,17 @@ from typing import Any
 
 import pytest
 
-from shieldx_operator.blocks.resources import DEPLOYMENT, SECRET
-from shieldx_operator.blocks.workload import pin_template
+from shieldx_operator.blocks.resources import CONFIG_MAP, DEPLOYMENT, PVC, SECRET
+from shieldx_operator.blocks.workload import TEMPLATE_DIGEST_ANNOTATION, pin_template
 from shieldx_operator.engine.permissions import required
 from shieldx_operator.engine.types import GeneratedSecret, Obj, Ref
 from shieldx_operator.kinds.creditsservice import CreditsServiceKind
 from shieldx_operator.kinds.shadowservice import ShadowServiceKind
-from shieldx_operator.kinds.shadowservice.view import CREDITS_RESOURCE
+from shieldx_operator.kinds.shadowservice.view import CREDITS_RESOURCE, view
 from tests.unit.kinds.test_creditsservice import running as running_credits
 from tests.unit.kinds.world import SETTINGS, World, secret
 
+CLAIM = Ref(PVC, "team", "pay-db")
 MANAGED: Obj = {"database": {"managed": {}}, "cache": {"managed": {}}}
 EXTERNAL: Obj = {
     "database": {"external": {"secretRef": {"name": "my-db", "key": "url"}}},
@@ -39,6 +40,7 @@ def world(spec: Obj | None = None, effective: Obj | None = None, *, ready: int =
     """A namespace whose credits service has stores as in `effective` and `ready` pods."""
     made = World(ShadowServiceKind(dataclasses.replace(SETTINGS, **settings)), service(spec))
     made.objects[Ref(CREDITS_RESOURCE, "team", "pay")] = credits_object(effective or MANAGED, ready=ready)
+    made.objects[CLAIM] = {"kind": "PersistentVolumeClaim", "metadata": {"name": "pay-db", "uid": "claim-1"}}
     made.objects[Ref(SECRET, "team", "pay-auth")] = secret("team", "pay-auth", {"admin-key": "k", "pepper": "p"})
     return made
 
@@ -314,3 +316,72 @@ def test_a_service_of_an_older_operator_goes_over_with_its_next_version() -> Non
     assert "initContainers" not in pod_of(w), "its image may have no such command"
     w.parent["spec"]["version"] = "1.1.0"
     assert "initContainers" in pod_of(w)
+
+
+def inputs_of(w: World) -> str:
+    """What the pod template was made of."""
+    notes = w.one("Deployment", "shadow")["metadata"]["annotations"]
+    return str(notes[TEMPLATE_DIGEST_ANNOTATION]).partition(".")[0]
+
+
+def settled(w: World) -> str:
+    """Two looks: at the second the Secret that the first made is there."""
+    w.step()
+    w.step()
+    return inputs_of(w)
+
+
+@pytest.mark.parametrize("gone", [Ref(SECRET, "team", "shadow-db"), CLAIM], ids=["the role's Secret", "the claim"])
+def test_pods_start_again_where_the_role_that_they_connect_by_must_be_made_anew(gone: Ref) -> None:
+    w = world()
+    before = settled(w)
+    lost = w.objects.pop(gone)
+    w.kind = ShadowServiceKind(dataclasses.replace(SETTINGS, image_pull_policy="Always"))
+    w.step()
+    assert inputs_of(w) == before, "nothing to start again with while it is missing"
+    w.objects[gone] = {**lost, "metadata": {**lost["metadata"], "uid": "another"}}
+    w.step()
+    assert inputs_of(w) != before
+    pod = w.one("Deployment", "shadow")["spec"]["template"]["spec"]
+    assert pod["containers"][0]["imagePullPolicy"] == "Always", "the template was made anew"
+
+
+def test_the_pods_of_a_new_service_start_once() -> None:
+    w = world()
+    w.step()
+    before = copy.deepcopy(w.one("Deployment", "shadow")["spec"]["template"])
+    w.kind = ShadowServiceKind(dataclasses.replace(SETTINGS, image_pull_policy="Always"))
+    w.step()
+    assert w.one("Deployment", "shadow")["spec"]["template"] == before
+    assert settled(w) == settled(w)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_template_of_an_older_operator_stays_unless_the_secret_was_lost_meanwhile(lost: bool) -> None:
+    w = world()
+    settled(w)
+    deployment = w.one("Deployment", "shadow")
+    older = pin_template(deployment, None, view(w.parent, SETTINGS).spec_digest)
+    w.objects[Ref(DEPLOYMENT, "team", "shadow")] = older
+    w.kind = ShadowServiceKind(dataclasses.replace(SETTINGS, image_pull_policy="Always"))
+    role = w.objects[Ref(SECRET, "team", "shadow-db")]
+    if lost:
+        del w.objects[Ref(SECRET, "team", "shadow-db")]
+        w.step()
+        role["metadata"]["uid"] = "another"
+        w.objects[Ref(SECRET, "team", "shadow-db")] = role
+    w.step()
+    assert (w.one("Deployment", "shadow")["spec"]["template"] == older["spec"]["template"]) is not lost
+
+
+def test_pods_that_are_held_keep_their_configuration_too() -> None:
+    w = world()
+    settled(w)
+    before = w.one("ConfigMap", "shadow-config")["data"]
+    w.parent["spec"] |= BILLING
+    plan = w.step()
+    assert w.one("ConfigMap", "shadow-config")["data"] == before
+    assert any(ref.name == "shadow-config" for ref in plan.keep), "it is not pruned either"
+    del w.objects[Ref(CONFIG_MAP, "team", "shadow-config")]
+    w.step()
+    assert w.one("ConfigMap", "shadow-config"), "without any the pods cannot start at all"

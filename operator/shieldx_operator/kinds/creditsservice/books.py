@@ -1,6 +1,7 @@
 """What the comparisons of the accounts with the ledger found, as a condition, a time and figures."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -21,13 +22,14 @@ GAUGES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
 }
 _MAX_SAID_CHARS: Final = 1000
 _ENDS: Final = ("Complete", "Failed")
+_SINCE: Final = "; the accounts could not be compared again at "
 _RUNBOOK: Final = "docs/runbooks/balance-discrepancy.md says what to do"
 
 
-def compared(seen: Observation) -> tuple[Obj, str] | None:
-    """The Job that ended last, and when; None where none is there that has ended."""
-    ended = [(job, when) for job in seen.lists.get("comparisons", ()) if (when := _ended_at(job))]
-    return max(ended, key=lambda e: e[1], default=None)
+def ended(seen: Observation) -> list[tuple[str, Obj]]:
+    """The Jobs that have ended and when, the last one first."""
+    found = [(when, job) for job in seen.lists.get("comparisons", ()) if (when := _ended_at(job))]
+    return sorted(found, key=lambda entry: entry[0], reverse=True)
 
 
 def _ended_at(job: Obj) -> str:
@@ -35,29 +37,67 @@ def _ended_at(job: Obj) -> str:
     return next((c["lastTransitionTime"] for c in told if c["type"] in _ENDS and c["status"] == "True"), "")
 
 
+def _agreed(job: Obj, seen: Observation) -> bool | None:
+    """What the Job found; None where it compared nothing, or its pod is gone and with it the exit code."""
+    if job_condition(job) == "Complete":
+        return True
+    return False if _last_end(job["metadata"]["name"], seen).get("exitCode") == CREDITS_DIFFER_EXIT_CODE else None
+
+
+def compared(seen: Observation) -> tuple[str, Obj] | None:
+    """When a Job last compared all accounts, and that Job; None where none is there that is known to have."""
+    return next(((when, job) for when, job in ended(seen) if _agreed(job, seen) is not None), None)
+
+
 def books(v: View, seen: Observation) -> Component:
-    """Whether the accounts are what the ledger says. No part of Ready: the service serves while somebody looks."""
-    last = compared(seen)
+    """Whether the accounts are what the ledger says. No part of Ready: the service serves while somebody looks.
+
+    Only a run that compared takes back that they differ: one that could not adds a note.
+    """
     before = last_told(seen.parent, CONDITION)
-    if last is None and before:
-        return Component(CONDITION, before["status"], before["reason"], before["message"])
+    told = Component(CONDITION, before["status"], before["reason"], before["message"]) if before else None
+    found, last = _found(seen, before), next(iter(ended(seen)), None)
     if last is None:
         when = f"{v.effective.reconciliation.schedule} {v.effective.reconciliation.time_zone}"
-        return Component(CONDITION, "Unknown", "NotComparedYet", f"all accounts are compared with the ledger at {when}")
-    job, when = last
-    name = job["metadata"]["name"]
-    if job_condition(job) == "Complete":
-        return Component(CONDITION, "True", "Compared", f"all accounts agreed with the ledger at {when}")
-    end = _last_end(name, seen)
-    said = " ".join(str(end.get("message", "")).split())[-_MAX_SAID_CHARS:]
-    if end.get("exitCode") == CREDITS_DIFFER_EXIT_CODE:
+        waiting = f"all accounts are compared with the ledger at {when}"
+        return told or Component(CONDITION, "Unknown", "NotComparedYet", waiting)
+    when, job = last
+    if found and (when == _told_at(seen) or last == compared(seen)):
+        return found
+    name, end = job["metadata"]["name"], _last_end(job["metadata"]["name"], seen)
+    if told and not end and told.message.endswith(f"see Job {name}"):
+        return told  # its pod is gone: what was told of it says more
+    said = _said(end) or failure_message(job)
+    if found and found.status == "False":
+        return replace(found, message=f"{found.message}{_SINCE}{when}: {said}; see Job {name}")
+    message = f"the accounts could not be compared with the ledger: {said}; see Job {name}"
+    return Component(CONDITION, "Unknown", "ReconciliationFailed", message)
+
+
+def _found(seen: Observation, before: Obj) -> Component | None:
+    """What the last run that compared has found: by its Job, or as it was told while that was there."""
+    last = compared(seen)
+    if last is not None and last[0] >= _told_at(seen):
+        when, job = last
+        name = job["metadata"]["name"]
+        if _agreed(job, seen):
+            return Component(CONDITION, "True", "Compared", f"all accounts agreed with the ledger at {when}")
+        said = _said(_last_end(name, seen))
         message = f"accounts differ from the ledger (Job {name}, {when}): {said}; {_RUNBOOK}"
         return Component(CONDITION, "False", "BalanceDiscrepancy", message)
-    if not end and before.get("status") == "False":
-        # its pod is gone, and with it the exit code: what it found is still the best answer
-        return Component(CONDITION, "False", before["reason"], before["message"])
-    message = f"the accounts could not be compared with the ledger: {said or failure_message(job)}; see Job {name}"
-    return Component(CONDITION, "Unknown", "ReconciliationFailed", message)
+    return _again(before) if before.get("status") in ("True", "False") else None
+
+
+def _again(before: Obj) -> Component:
+    return Component(CONDITION, before["status"], before["reason"], before["message"].partition(_SINCE)[0])
+
+
+def _said(end: Obj) -> str:
+    return " ".join(str(end.get("message", "")).split())[-_MAX_SAID_CHARS:]
+
+
+def _told_at(seen: Observation) -> str:
+    return str((seen.parent.get("status") or {}).get("lastReconciliation", ""))
 
 
 def _last_end(job: str, seen: Observation) -> Obj:
@@ -73,8 +113,9 @@ def _last_end(job: str, seen: Observation) -> Obj:
 
 
 def fields(seen: Observation) -> Obj:
+    """When all accounts were last compared: a run that could not compare them does not count."""
     last = compared(seen)
-    when = last[1] if last else (seen.parent.get("status") or {}).get("lastReconciliation")
+    when = max(last[0] if last else "", _told_at(seen))
     return {"lastReconciliation": when} if when else {}
 
 

@@ -13,12 +13,13 @@ from shieldx_operator.blocks.resources import (
     NETWORK_POLICY,
     PDB,
     POD,
+    PVC,
     SECRET,
     SERVICE,
     SERVICE_ACCOUNT,
 )
 from shieldx_operator.blocks.uri import secret_value
-from shieldx_operator.blocks.workload import pin_template, pinned_template
+from shieldx_operator.blocks.workload import digest, pin_template, pinned_template
 from shieldx_operator.engine.types import GeneratedSecret, Obj, Observation, Plan, Query, Reads, Ref
 from shieldx_operator.kinds.shadowservice import build
 from shieldx_operator.kinds.shadowservice.view import CREDITS_RESOURCE, Store, View, stores
@@ -27,7 +28,7 @@ from shieldx_operator.settings import OperatorSettings
 OWNED: Final = (CONFIG_MAP, SECRET, SERVICE, SERVICE_ACCOUNT, DEPLOYMENT, HPA, PDB, NETWORK_POLICY)
 LASTING: Final = (SERVICE_ACCOUNT, DEPLOYMENT, HPA)
 """Never pruned: wanted whatever the spec says."""
-LOOKS_AT: Final = (SECRET, CREDITS_RESOURCE)
+LOOKS_AT: Final = (SECRET, PVC, CREDITS_RESOURCE)
 LISTS: Final = (POD,)
 _USED: Final = (postgres.COMPONENT, redis.COMPONENT, api.COMPONENT)
 """Components of the credits service that this one's pods may be let in at."""
@@ -49,7 +50,7 @@ def reads(v: View, parent: Obj) -> Reads:
     refs = [Ref(r, namespace, f"{name}{suffix}") for r, suffixes in names.items() for suffix in suffixes]
     queries = {"pods": Query(POD, namespace, label_selector=v.service.label_selector())}
     billing = () if v.billing_secret is None else (v.billing_secret,)
-    return Reads([*refs, v.credits, v.auth_secret, *billing, *_secrets_told(v, parent)], queries)
+    return Reads([*refs, v.credits, v.auth_secret, v.database_claim, *billing, *_secrets_told(v, parent)], queries)
 
 
 def _secrets_told(v: View, parent: Obj) -> list[Ref]:
@@ -93,6 +94,31 @@ def connects_as_owner(v: View, live: Obj | None, database: Store) -> bool:
     return "initContainers" not in pinned["spec"] and mounted.get("database") == database.secret.name
 
 
+def made_with(v: View, seen: Observation, database: Store) -> list[str] | None:
+    """What the role that the API connects by hangs on, where the operator makes it; None while a part is missing.
+
+    The init container gives the role its password: a Secret that was made anew has another, and a database on another
+    claim has no such role. Only pods that start again bring that about.
+    """
+    if database.role != v.role_secret:
+        return []
+    parts = [seen.objects.get(ref) for ref in (v.role_secret, v.database_claim)]
+    return None if None in parts else [str(part["metadata"]["uid"]) for part in parts if part is not None]
+
+
+def workload(v: View, seen: Observation, fresh: Obj, database: Store, *, unpaid: bool) -> Obj:
+    """The Deployment `fresh` with the template that its pods must have now.
+
+    At its creation the Secret has no uid yet, and operators before this one did not note it: such a template is taken
+    for one that was made with what is there, so that nothing starts twice. It stays while a part is missing.
+    """
+    live, hangs_on = seen.objects.get(v.deployment), made_with(v, seen, database)
+    if hangs_on == [] or (live is None and hangs_on is None):
+        return pin_template(fresh, live, v.spec_digest, hold=unpaid)
+    inputs = digest([v.spec_digest, *(hangs_on or ("missing",))])
+    return pin_template(fresh, live, inputs, hold=unpaid or hangs_on is None, formerly=v.spec_digest)
+
+
 def plan(v: View, seen: Observation, settings: OperatorSettings) -> Plan:
     """A suspended service is left alone altogether; one that runs goes on running while the credits service is away."""
     live = seen.objects.get(v.deployment)
@@ -105,16 +131,18 @@ def plan(v: View, seen: Observation, settings: OperatorSettings) -> Plan:
     if connects_as_owner(v, live, database):
         database = replace(database, role=None)
     runtime = build.pods(v, database, cache, settings)
+    # pods of a template that is held may start again: with the environment that belongs to it
+    held_configuration = frozenset((v.configuration,)) & seen.objects.keys() if unpaid else frozenset()
     apply: list[Obj | GeneratedSecret] = [
         *([build.role_secret(v)] if database.role == v.role_secret else []),
         api.service_account(v.service),
-        api.configuration(runtime),
+        *([] if held_configuration else [api.configuration(runtime)]),
         *build.network(v, database, cache, seen),
         api.service_object(v.service),
-        pin_template(build.deployment(v, runtime, database), live, v.spec_digest, hold=unpaid),
+        workload(v, seen, build.deployment(v, runtime, database), database, unpaid=unpaid),
         build.autoscaler(v),
     ]
     if v.effective.disruption.min_available > 0:
         apply.append(build.disruption_budget(v))
     initial = {v.deployment: {"spec": {"replicas": v.effective.autoscaling.min_replicas}}}
-    return Plan(apply=apply, initial=initial)
+    return Plan(apply=apply, keep=held_configuration, initial=initial)

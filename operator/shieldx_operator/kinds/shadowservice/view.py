@@ -8,7 +8,7 @@ from shieldx_operator.api.shadowservice import ShadowServiceSpec
 from shieldx_operator.api.shadowservicedefaults import EffectiveShadowService, effective_service
 from shieldx_operator.blocks import postgres, redis
 from shieldx_operator.blocks.meta import Service, auth_secret_name
-from shieldx_operator.blocks.resources import DEPLOYMENT, SECRET
+from shieldx_operator.blocks.resources import CONFIG_MAP, DEPLOYMENT, PVC, SECRET
 from shieldx_operator.blocks.spec import parse
 from shieldx_operator.blocks.workload import digest
 from shieldx_operator.engine.types import Obj, Observation, Ref, Resource
@@ -66,6 +66,15 @@ class View:
     def role_secret(self) -> Ref:
         """Of the role that the API connects by, where the credits service runs its database."""
         return Ref(SECRET, self.service.namespace, f"{self.service.name}{postgres.SUFFIX}")
+
+    @property
+    def configuration(self) -> Ref:
+        return Ref(CONFIG_MAP, self.service.namespace, f"{self.service.name}-config")
+
+    @property
+    def database_claim(self) -> Ref:
+        """Of the database that the credits service runs: another claim is another database."""
+        return Ref(PVC, self.service.namespace, f"{self.effective.credits_ref.name}{postgres.SUFFIX}")
 
     @property
     def deployment(self) -> Ref:
