@@ -10,10 +10,16 @@ from typing import Any
 from shieldx_operator.blocks.resources import POD
 from tests.e2e.platform.scripts import CALLS, LOAD, NAMES, REACH
 from tests.e2e.platform.world import IMAGE, ROOT, Obj, World, condition, until
+from tests.oracle import Intent, read_diary
 
 LISTENS_ON = 8000
 RATE_PER_S = 50
 MOST_CALLS = 20_000
+ORACLE = (ROOT / "tests" / "oracle.py").read_text(encoding="utf-8")
+TAKE = "import json, sys; exec(json.loads(sys.stdin.readline()))"
+"""Runs the program that is the first line of its input."""
+DIARIES = "/diaries"
+ORACLE_CLIENTS, ORACLE_PAUSE_S = 4, 0.1
 
 
 def client_pod(labels: dict[str, str]) -> Obj:
@@ -27,6 +33,7 @@ def client_pod(labels: dict[str, str]) -> Obj:
         "securityContext": confined,
         "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}},
         "readinessProbe": {"tcpSocket": {"port": LISTENS_ON}, "periodSeconds": 1},
+        "volumeMounts": [{"name": "diaries", "mountPath": DIARIES}],
     }
     spec = {
         "terminationGracePeriodSeconds": 0,
@@ -34,6 +41,7 @@ def client_pod(labels: dict[str, str]) -> Obj:
         "enableServiceLinks": False,
         "securityContext": {"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}},
         "containers": [container],
+        "volumes": [{"name": "diaries", "emptyDir": {}}],
     }
     return {"metadata": {"labels": labels}, "spec": spec}
 
@@ -61,6 +69,14 @@ class Load:
 
     def keys_without(self, status: int) -> list[str]:
         return [r["key"] for r in self.results if r["status"] != status]
+
+
+@dataclass
+class Oracle:
+    """What the crash oracle's clients wanted and were answered in the end; how much of it had no answer at first."""
+
+    intents: dict[str, Intent] = field(default_factory=dict)
+    unanswered: int = 0
 
 
 @dataclass
@@ -118,21 +134,51 @@ class Client:
     def load(self, tenant: str, key: str) -> Iterator[Load]:
         """Consumes at a steady rate for as long as the block runs; the load holds the results after it."""
         load = Load()
-        command = self.world.kubectl_command("exec", "-i", self.pod, "--", "python", "-c", LOAD)
+        with self._running(LOAD, self._told(tenant, key, None)) as said:
+            yield load
+        load.results = json.loads(said[0])
+
+    @contextmanager
+    def oracle(self, tenant: str, key: str, name: str) -> Iterator["Oracle"]:
+        """The crash oracle's clients for as long as the block runs; after it their diary has an answer to each key."""
+        told = {
+            "url": self.url,
+            "key": key,
+            "tenants": [tenant],
+            "diary": f"{DIARIES}/{name}",
+            "seed": 1,
+            "least": 1,
+            "clients": ORACLE_CLIENTS,
+            "pause_s": ORACLE_PAUSE_S,
+        }
+        oracle = Oracle()
+        with self._running(TAKE, ORACLE, told) as said:
+            yield oracle
+        asked = read_diary(said[0].splitlines())
+        oracle.unanswered = sum(intent.status is None for intent in asked.values())
+        with self._running(TAKE, ORACLE, {**told, "settle": True}) as said:
+            pass
+        oracle.intents = read_diary(said[0].splitlines())
+
+    @contextmanager
+    def _running(self, script: str, *lines: Any) -> Iterator[list[str]]:
+        """A script in the pod that is told these lines of JSON; its input ends with the block. What it printed."""
+        printed: list[str] = []
+        command = self.world.kubectl_command("exec", "-i", self.pod, "--", "python", "-c", script)
         with subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as running:
             try:
                 assert running.stdin is not None
-                running.stdin.write(json.dumps(self._told(tenant, key, None)) + "\n")
+                running.stdin.writelines(json.dumps(line) + "\n" for line in lines)
                 running.stdin.flush()
-                yield load
-                said, complaint = running.communicate(timeout=60)
+                yield printed
+                said, complaint = running.communicate(timeout=90)
             finally:
                 if running.poll() is None:
                     running.kill()
         assert running.returncode == 0, complaint[-2000:]
-        load.results = json.loads(said)
+        printed.append(said)
 
     def again(self, tenant: str, key: str, keys: Sequence[str]) -> Load:
         """Sends each of the idempotency keys once more."""

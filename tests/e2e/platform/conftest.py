@@ -3,14 +3,14 @@
 import secrets
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pykube
 import pytest
 import requests
 
 from shieldx_operator.engine.types import Ref
-from tests.e2e.platform.clients import Client
+from tests.e2e.platform.clients import Client, Oracle
 from tests.e2e.platform.world import (
     CLIENT_LABELS,
     NAMESPACES,
@@ -18,11 +18,16 @@ from tests.e2e.platform.world import (
     TENANTS,
     Obj,
     World,
+    is_ready,
+    until,
 )
+from tests.oracle import Entry, check_answers, check_sums
 
 PREFIX = "shieldx-e2e-platform"
-SERVICE, TENANT = "credits", "org-1"
+SERVICE, TENANT, ORACLE_TENANT = "credits", "org-1", "org-8"
+OK = requests.codes.ok
 BOUGHT = 1_000_000
+PURCHASE = "00000000-0000-4000-8000-000000000001"
 _FIGURES: list[str] = []
 
 SPEC: Obj = {
@@ -80,6 +85,8 @@ class Running:
     world: World
     client: Client
     stranger: Client
+    _known: set[str | None] = field(default_factory=lambda: {PURCHASE})
+    """Keys that an earlier look has explained."""
 
     @property
     def ref(self) -> Ref:
@@ -91,7 +98,10 @@ class Running:
 
     @property
     def key(self) -> str:
-        return self.world.secret(f"{TENANT}-credits-key", "api-key")
+        return self.key_of(TENANT)
+
+    def key_of(self, tenant: str) -> str:
+        return self.world.secret(f"{tenant}-credits-key", "api-key")
 
     def ready(self) -> Obj:
         return self.world.wait_ready(self.ref)
@@ -100,6 +110,23 @@ class Running:
         answer = self.client.call(self.key, "GET", f"/credits/balance/{TENANT}")
         assert answer["status"] == requests.codes.ok, answer
         return int(answer["body"]["balance"])
+
+    def check(self, tenant: str, oracle: Oracle) -> None:
+        """The tenant's ledger is what the crash oracle was told. Raises: OracleError."""
+        # in one statement: holds may expire between two
+        statement = (
+            "SELECT l.tenant_id, l.version, kind, amount, balance_after, transaction_id, idempotency_key, related_id, "  # noqa: S608 - a name of ours
+            f"a.balance, a.version FROM credits.ledger l JOIN credits.accounts a USING (tenant_id) "
+            f"WHERE tenant_id = '{tenant}' ORDER BY l.version"
+        )
+        rows = self.world.sql(SERVICE, statement)
+        entries = [
+            Entry(row[0], int(row[1]), row[2], int(row[3]), int(row[4]), row[5], row[6] or None, row[7] or None)
+            for row in rows
+        ]
+        assert check_answers(oracle.intents, [entry for entry in entries if entry.key not in self._known]) == []
+        self._known |= {entry.key for entry in entries}
+        check_sums(entries, int(rows[-1][8]), int(rows[-1][9]))
 
     def ledger(self) -> dict[str, list[str]]:
         """Transactions of consumes by idempotency key, as the database has them."""
@@ -128,7 +155,7 @@ def _running(world: World) -> Running:
     bought = client.call(
         made.key,
         *("POST", "/credits/purchase"),
-        {"tenant_id": TENANT, "amount": BOUGHT, "idempotency_key": "00000000-0000-4000-8000-000000000001"},
+        {"tenant_id": TENANT, "amount": BOUGHT, "idempotency_key": PURCHASE},
     )
     assert bought["status"] == requests.codes.ok, bought
     return made
@@ -142,6 +169,30 @@ def running(_running: Running) -> Iterator[Running]:
     undo = patch_to(_running.world.get(_running.ref)["spec"], SPEC)
     if undo:
         _running.world.change(_running.ref, {"spec": undo})
+
+
+@pytest.fixture
+def replicas(running: Running) -> list[str]:
+    """The addresses of three Ready pods."""
+    world = running.world
+    world.change(running.ref, {"spec": {"autoscaling": {"minReplicas": 3}}})
+
+    def three() -> list[str]:
+        pods = [p for p in world.pods(SERVICE, "api") if is_ready(p)]
+        return [p["status"]["podIP"] for p in pods] if len(pods) == 3 else []
+
+    return until("three replicas are Ready", three, 120)
+
+
+@pytest.fixture
+def charged(running: Running) -> str:
+    """Another tenant, with credits, for the crash oracle alone; its name."""
+    ref = running.world.ref(TENANTS, ORACLE_TENANT)
+    running.world.apply(ref, spec=tenant_spec())
+    running.world.wait_ready(ref)
+    body = {"tenant_id": ORACLE_TENANT, "amount": BOUGHT, "idempotency_key": PURCHASE}
+    assert running.client.call(running.key_of(ORACLE_TENANT), "POST", "/credits/purchase", body)["status"] == OK
+    return ORACLE_TENANT
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -4,30 +4,16 @@ import time
 import uuid
 from collections.abc import Callable
 
-import pytest
 import requests
 
-from tests.e2e.platform.conftest import SERVICE, TENANT, Running, tenant_spec
-from tests.e2e.platform.world import TENANTS, is_ready, until
+from tests.e2e.platform.conftest import TENANT, Running, tenant_spec
+from tests.e2e.platform.world import TENANTS, until
 
 OK, UNAUTHORIZED = requests.codes.ok, requests.codes.unauthorized
 ROUNDS = 6
 KNOWN_WITHIN_S = 3.0
 """A copy that nobody calls back would live for 30 s; each look itself takes about half a second."""
 REVOKED_WITHIN_S = 5.0
-
-
-@pytest.fixture
-def replicas(running: Running) -> list[str]:
-    """The addresses of three Ready pods."""
-    world = running.world
-    world.change(running.ref, {"spec": {"autoscaling": {"minReplicas": 3}}})
-
-    def three() -> list[str]:
-        pods = [p for p in world.pods(SERVICE, "api") if is_ready(p)]
-        return [p["status"]["podIP"] for p in pods] if len(pods) == 3 else []
-
-    return until("three replicas are Ready", three, 120)
 
 
 def passed_s(what: str, holds: Callable[[], bool], within_s: float) -> float:

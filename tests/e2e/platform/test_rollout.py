@@ -2,6 +2,8 @@
 
 import time
 
+import pytest
+
 from shieldx_operator.blocks.resources import DEPLOYMENT, POD
 from tests.e2e.platform.clients import RATE_PER_S, Load
 from tests.e2e.platform.conftest import SERVICE, TENANT, Running
@@ -24,26 +26,37 @@ def assert_charged_once(running: Running, load: Load, balance_before: int) -> No
     assert running.balance() == balance_before - len(charged)
 
 
-def test_a_rolling_update_under_load_loses_no_call_and_doubles_none(running: Running) -> None:
-    """Calls on kept and on new connections, 50 a second from before the change until the last old pod is gone."""
+@pytest.mark.usefixtures("replicas")
+def test_a_rolling_update_of_three_replicas_under_load_loses_no_call_and_doubles_none(
+    running: Running, charged: str
+) -> None:
+    """Calls on kept and on new connections, 50 a second from before the change until the last old pod is gone; beside
+    them the crash oracle, with every call that moves credits.
+    """
     world = running.world
     before, balance, old = world.get(world.ref(DEPLOYMENT, SERVICE)), running.balance(), revision_pods(world)
-    with running.client.load(TENANT, running.key) as load:
+    with (
+        running.client.oracle(charged, running.key_of(charged), "rollout") as oracle,
+        running.client.load(TENANT, running.key) as load,
+    ):
         time.sleep(2)
         start_s = time.monotonic()
         changed = {"settings": {"logLevel": "debug"}, "resources": {"requests": {"memory": "200Mi"}}}
         world.change(running.ref, {"spec": changed})
         running.ready()
-        until("the old pods are gone", lambda: not old & all_pods(world), 60)
+        until("the old pods are gone", lambda: not old & all_pods(world), 120)
         took_s = time.monotonic() - start_s
         time.sleep(2)
     lost = [r for r in load.results if r["status"] != 200]
     world.tell(
         f"rolling update: {took_s:.1f} s at {RATE_PER_S}/s, {len(load.results)} calls, {len(lost)} lost: "
-        f"{load.by_status()}; slowest answer {max(r['took_s'] for r in load.results):.2f} s"
+        f"{load.by_status()}; slowest answer {max(r['took_s'] for r in load.results):.2f} s; "
+        f"the crash oracle: {len(oracle.intents)} wishes, {oracle.unanswered} without an answer at first"
     )
     assert not lost, load.trouble()
     assert_charged_once(running, load, balance)
+    running.check(charged, oracle)
+    assert len(oracle.intents) > took_s
     assert not old & revision_pods(world)
     live = world.get(world.ref(DEPLOYMENT, SERVICE))
     assert live["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
@@ -72,10 +85,15 @@ def replace_pod(world: World, component: str) -> float:
     return time.monotonic() - start_s
 
 
-def test_without_its_database_the_api_says_503_and_afterwards_each_key_has_one_outcome(running: Running) -> None:
+def test_without_its_database_the_api_says_503_and_afterwards_each_key_has_one_outcome(
+    running: Running, charged: str
+) -> None:
     world, balance = running.world, running.balance()
     before = running.ledger()
-    with running.client.load(TENANT, running.key) as load:
+    with (
+        running.client.oracle(charged, running.key_of(charged), "database-away") as oracle,
+        running.client.load(TENANT, running.key) as load,
+    ):
         time.sleep(2)
         away_s = replace_pod(world, "database")
         until("calls are answered again", lambda: answers(running), 60)
@@ -83,8 +101,11 @@ def test_without_its_database_the_api_says_503_and_afterwards_each_key_has_one_o
     unavailable = load.answered(503)
     world.tell(
         f"database pod deleted: another Ready after {away_s:.1f} s; {len(load.results)} calls: {load.by_status()}; "
-        f"slowest answer {max(r['took_s'] for r in load.results):.2f} s"
+        f"slowest answer {max(r['took_s'] for r in load.results):.2f} s; "
+        f"the crash oracle: {len(oracle.intents)} wishes, {oracle.unanswered} without an answer at first"
     )
+    running.check(charged, oracle)
+    assert oracle.unanswered, "the database must have been away"
     assert unavailable, "the database must have been away"
     assert set(load.by_status()) == {"200", "503"}, load.trouble()
     assert all(r["retry_after"] for r in unavailable)
