@@ -168,6 +168,7 @@ class CreditsServiceStatus(ApiServiceStatus):
         description="The last migration that was completed, by its Job's name, which stands for a version and a "
         "database. While a later one fails, pods of that version go on and come back.",
     )
+    migrated_image: str | None = Field(default=None, description="The image that did it: those pods are of this one.")
     last_reconciliation: str | None = Field(
         default=None,
         description="When all accounts were last compared with the ledger, whether they agreed or differed. A run that "

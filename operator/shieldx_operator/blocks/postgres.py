@@ -33,6 +33,7 @@ now=$(sha256sum <"$POSTGRES_PASSWORD_FILE") || exit 0
 [ "$now" != "$(cat "$known" 2>/dev/null)" ] || exit 0
 export PGUSER="$POSTGRES_USER" PGDATABASE="$POSTGRES_DB"
 psql -q -v ON_ERROR_STOP=1 -v owner="$PGUSER" <<'SQL' && echo "$now" >"$known"
+SET statement_timeout = '2s';
 SET log_statement = none; SET log_min_error_statement = panic; SET log_min_duration_statement = -1;
 \\set password `cat "$POSTGRES_PASSWORD_FILE"`
 ALTER ROLE :"owner" PASSWORD :'password';

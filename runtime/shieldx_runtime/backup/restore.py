@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -31,6 +31,8 @@ BEFORE: Final = "_before_"
 RESTORING: Final = "_restoring_"
 _CACHE_TIMEOUT_S: Final = 5
 _SHOWN: Final = 5
+_FAULTS: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, BackupError)
+"""What a server that is away, ends or has no room answers with."""
 _logger = log.get(__name__)
 
 
@@ -130,8 +132,9 @@ async def restore_in_place(context: Context, copy: Copy, how: How, *, confirm: s
 async def roll_back(address: Address) -> dict[str, Any]:
     """Gives the name back to the newest database that a restore has put aside, if nobody has it now.
 
-    What the restore had begun is dropped: on a full volume it is what is in the way. Asking again is no fault: where
-    the database is there, nothing more is done, and the outcome says so. No key and no copy is needed for it.
+    What the restore had begun is dropped: on a full volume it is what is in the way. Where that fails the name is given
+    back all the same, and `message` says what is left. Asking again is no fault: where the database is there, nothing
+    more is done, and the outcome says so. No key and no copy is needed for it.
 
     Raises:
         NotFoundError: none was put aside.
@@ -139,15 +142,15 @@ async def roll_back(address: Address) -> dict[str, Any]:
     async with _maintenance(address) as connection:
         names = await postgres.databases(connection)
         if address.database in names:
-            await _drop_leftovers(connection, address)
+            left = await _left_by(_drop_leftovers(connection, address), address.database)
             said = f"database {address.database!r} is there: there is nothing to roll back"
-            return {"rolled_back": False, "message": said}
+            return {"rolled_back": False, "message": f"{said}; {left}" if left else said}
         aside = sorted(name for name in names if name.startswith(address.database + BEFORE))
         if not aside:
             raise NotFoundError(f"no database {address.database}{BEFORE}... is there: restore a backup")
         await postgres.rename(connection, aside[-1], address.database)
-        await _drop_leftovers(connection, address)
-        return {"rolled_back": True, "restored_database": aside[-1]}
+        left = await _left_by(_drop_leftovers(connection, address), address.database)
+        return {"rolled_back": True, "restored_database": aside[-1], **({"message": left} if left else {})}
 
 
 async def fill(context: Context, copy: Copy, target: Address, how: How, timeline: Timeline) -> Replayed:
@@ -232,22 +235,36 @@ async def _drop_leftovers(connection: Connection, address: Address) -> None:
             await postgres.discard(connection, address.sibling(name))
 
 
+async def _left_by(dropping: Awaitable[None], database: str) -> str | None:
+    """What is to do where that fails: a leftover takes room, and nothing else."""
+    try:
+        await dropping
+    except _FAULTS as error:
+        said = (
+            f"what the restore had begun ({database}{RESTORING}...) could not be dropped and takes room "
+            f"({type(error).__name__}: {error}): run `restore --rollback` when the cause is mended"
+        )
+        _logger.warning("a leftover stays", database=database, problem=said)
+        return said
+    return None
+
+
 async def _rolled_back(
     connection: Connection, address: Address, side: str, aside: str | None, timeline: Timeline
 ) -> str | None:
-    """Gives the database its name back; what there is to do where even that fails."""
+    """Gives the database its name back; what there is to do where that fails, or what was begun cannot be dropped."""
     try:
         if aside and address.database not in await postgres.databases(connection):
             await postgres.rename(connection, aside, address.database)
             timeline.mark("rolled back", database=address.database)
-        await postgres.discard(connection, address.sibling(side))
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except _FAULTS as error:
         problem = (
             f"the rollback failed ({type(error).__name__}: {error}): run `restore --rollback` when the cause is mended"
         )
         timeline.mark("rollback failed", problem=problem)
         return problem
-    return None
+    left = await _left_by(postgres.discard(connection, address.sibling(side)), address.database)
+    return f"the service has its database; {left}" if left else None
 
 
 async def _ship_rest(context: Context, lease: Any, timeline: Timeline) -> None:

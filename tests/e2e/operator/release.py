@@ -75,7 +75,8 @@ class Release:
         self._values = None
         self.site.helm(
             *("upgrade", "--install", NAME, CHART, "--namespace", self.namespace),
-            *("--wait", "--timeout", f"{READY_TIMEOUT_S}s", "--values", "-"),
+            # what an earlier run left of the whole cluster's objects, and no release owns any more
+            *("--take-ownership", "--wait", "--timeout", f"{READY_TIMEOUT_S}s", "--values", "-"),
             stdin=yaml.safe_dump(merged),
         )
         self._values = values
@@ -87,12 +88,17 @@ class Release:
         self._values = None
 
     def remove_all_traces(self, *, wait: bool = True) -> None:
-        """The release and every namespace of a run, which without `wait` end later; nothing in a fresh cluster."""
+        """The release and every namespace of a run, which without `wait` end later; nothing in a fresh cluster.
+
+        What stands in another namespace is somebody else's.
+        """
         if self.site.get(Ref(NAMESPACES, "", self.namespace)) is not None:
             self.site.helm("uninstall", NAME, "--namespace", self.namespace, "--wait", "--ignore-not-found")
         # afterwards: an operator would set them again
         for resource in (RESTORES, TENANTS, SERVICES):
             for obj in self.site.list(resource) if self.site.serves(resource) else ():
+                if not obj["metadata"]["namespace"].startswith(PREFIX):
+                    continue
                 ref = Ref(resource, obj["metadata"]["namespace"], obj["metadata"]["name"])
                 self.site.merge(ref, {"metadata": {"finalizers": None}})
                 self.site.delete(ref)

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[3]
 OWN = {"SHIELDX_CLUSTER_NAME": "sxop", "SHIELDX_CLUSTER_LINK": "198.18.249.0/30"}
 PREFIX = "shieldx-e2e-operator-"
 """Namespaces of these tests begin so."""
+_UNKNOWN_RESOURCE = "doesn't have a resource type"
 UP_TIMEOUT_S = 1800  # a machine without the archive builds Kubernetes first
 CALL_TIMEOUT_S = 20
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
@@ -253,6 +254,15 @@ def _nobody_is_there() -> bool:
             *((f"{kind.resource.plural}.{API_GROUP}",) for kind in kinds(OperatorSettings.from_environment({}))),
         )
     ]
-    # a resource that the API server does not know has no objects
-    known = [done.out for done in said if done.code == 0]
-    return all(line.startswith(PREFIX) for text in known for line in text.splitlines() if line.strip())
+    return nobody(said)
+
+
+def nobody(said: Sequence[Done]) -> bool:
+    """Whether these lists, one line an object and its namespace first, name nothing but what these tests made.
+
+    A resource that the API server does not know has no objects. A list that failed for another reason may have any.
+    """
+    if any(done.code != 0 and _UNKNOWN_RESOURCE not in done.err for done in said):
+        return False
+    lines = [line for done in said if done.code == 0 for line in done.out.splitlines()]
+    return all(line.startswith(PREFIX) for line in lines if line.strip())

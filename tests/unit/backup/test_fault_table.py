@@ -13,6 +13,7 @@ FILES = {
     "lo": "integration/backup/test_loss.py",
     "le": "unit/backup/test_lease.py",
     "re": "unit/backup/test_retention.py",
+    "ro": "unit/backup/test_rollback.py",
     "gr": "unit/backup/test_growth.py",
     "fr": "unit/backup/test_frames.py",
     "po": "unit/kinds/test_backuppolicy.py",

@@ -297,6 +297,16 @@ def test_a_restore_in_place_that_failed_is_rolled_back_before_the_service_comes_
     assert w.plan().finalizer is False
 
 
+def test_what_a_rollback_could_not_drop_is_told_and_it_is_a_rollback_all_the_same() -> None:
+    w = Restoring()
+    w.settle()
+    w.end({"failed": "NoSpace", "message": "full", "exit_code": 11}, code=11)
+    w.settle()
+    w.end({"rolled_back": True, "restored_database": "credits_before_1", "message": "one stays"}, name="rollback")
+    w.settle()
+    assert w.told["rolledBack"].endswith("has its place again; one stays")
+
+
 def test_a_rollback_gets_the_database_and_no_key_no_destination_and_no_cache() -> None:
     w = Restoring()
     w.settle()

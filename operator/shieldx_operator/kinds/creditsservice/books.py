@@ -10,7 +10,8 @@ from shieldx_operator.blocks.component import Component, component_pods, last_to
 from shieldx_operator.blocks.diagnosis import job_condition
 from shieldx_operator.blocks.job import failure_message
 from shieldx_operator.blocks.outcome import pods_of
-from shieldx_operator.engine.types import Measure, Obj, Observation, Status
+from shieldx_operator.blocks.resources import CRON_JOB
+from shieldx_operator.engine.types import Measure, Obj, Observation, Results, Status
 from shieldx_operator.kinds.creditsservice.view import RECONCILIATION_COMPONENT, View
 
 CONDITION: Final = "BooksAgree"
@@ -22,7 +23,10 @@ GAUGES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
 }
 _MAX_SAID_CHARS: Final = 1000
 _ENDS: Final = ("Complete", "Failed")
-_SINCE: Final = "; the accounts could not be compared again at "
+REFUSED: Final = "ScheduleRefused"
+_REMEDY: Final = "correct spec.reconciliation.schedule or timeZone"
+_SINCE: Final = "; since then: "
+"""Begins the note on what could not be done after what was found."""
 _RUNBOOK: Final = "docs/runbooks/balance-discrepancy.md says what to do"
 
 
@@ -49,12 +53,18 @@ def compared(seen: Observation) -> tuple[str, Obj] | None:
     return next(((when, job) for when, job in ended(seen) if _agreed(job, seen) is not None), None)
 
 
-def books(v: View, seen: Observation) -> Component:
+def books(v: View, seen: Observation, results: Results) -> Component:
     """Whether the accounts are what the ledger says. No part of Ready: the service serves while somebody looks.
 
-    Only a run that compared takes back that they differ: one that could not adds a note.
+    Only a run that compared takes back that they differ: one that could not, or cannot begin, adds a note.
     """
     before = last_told(seen.parent, CONDITION)
+    failure = next((f for f in results.failures if f.ref is not None and f.ref.resource == CRON_JOB), None)
+    if failure is not None:
+        message = f"spec.reconciliation: {failure.where} cannot be written: {failure.message}; {_REMEDY}"
+        return _not_compared(_found(seen, before), REFUSED, message)
+    if before.get("reason") == REFUSED:
+        before = {}  # what was wrong is mended
     told = Component(CONDITION, before["status"], before["reason"], before["message"]) if before else None
     found, last = _found(seen, before), next(iter(ended(seen)), None)
     if last is None:
@@ -67,11 +77,14 @@ def books(v: View, seen: Observation) -> Component:
     name, end = job["metadata"]["name"], _last_end(job["metadata"]["name"], seen)
     if told and not end and told.message.endswith(f"see Job {name}"):
         return told  # its pod is gone: what was told of it says more
-    said = _said(end) or failure_message(job)
+    message = f"the accounts could not be compared with the ledger at {when}: {_said(end) or failure_message(job)}"
+    return _not_compared(found, "ReconciliationFailed", f"{message}; see Job {name}")
+
+
+def _not_compared(found: Component | None, reason: str, message: str) -> Component:
     if found and found.status == "False":
-        return replace(found, message=f"{found.message}{_SINCE}{when}: {said}; see Job {name}")
-    message = f"the accounts could not be compared with the ledger: {said}; see Job {name}"
-    return Component(CONDITION, "Unknown", "ReconciliationFailed", message)
+        return replace(found, message=f"{found.message}{_SINCE}{message}")
+    return Component(CONDITION, "Unknown", reason, message)
 
 
 def _found(seen: Observation, before: Obj) -> Component | None:

@@ -39,6 +39,7 @@ from shieldx_operator.blocks.workload import (
     secret_volume,
 )
 from shieldx_operator.engine.types import GeneratedSecret, Obj
+from shieldx_operator.kinds.creditsservice.timetable import cron_job_schedule
 from shieldx_operator.kinds.creditsservice.view import (
     API_COMPONENT,
     MIGRATION_COMPONENT,
@@ -212,7 +213,7 @@ def reconciliation(v: View, settings: OperatorSettings, *, as_owner: bool, held:
         CRON_JOB,
         v.service.metadata(RECONCILE_SUFFIX, RECONCILIATION_COMPONENT),
         spec={
-            "schedule": r.schedule,
+            "schedule": cron_job_schedule(r.schedule),
             "timeZone": r.time_zone,
             "suspend": r.suspend or held,
             "concurrencyPolicy": "Forbid",

@@ -146,9 +146,10 @@ def served_before(v: View, seen: Observation) -> View | None:
     version = told.get("version")
     if not version or not told.get("migrated"):
         return None
-    repository = v.image.rpartition(":")[0]
-    inputs = v.spec_digest if version == v.version else digest([v.spec_digest, version])
-    before = replace(v, version=version, image=f"{repository}:{version}", spec_digest=inputs)
+    # an operator before this one noted no image, and the repository may be what was changed
+    image = told.get("migratedImage") or f"{v.image.rpartition(':')[0]}:{version}"
+    inputs = v.spec_digest if image == v.image else digest([v.spec_digest, image])
+    before = replace(v, version=image.rpartition(":")[2], image=image, spec_digest=inputs)
     return before if migration_name(before, seen) == told["migrated"] else None
 
 

@@ -1,5 +1,7 @@
 """What is told of a CreditsService: a condition a component, and Ready as the first of them that isn't true."""
 
+from dataclasses import replace
+
 from shieldx_operator.blocks import component, postgres, redis
 from shieldx_operator.blocks.component import (
     POLL_S,
@@ -15,6 +17,7 @@ from shieldx_operator.blocks.diagnosis import (
     stateful_set_ready,
     workload_finding,
 )
+from shieldx_operator.blocks.resources import CRON_JOB
 from shieldx_operator.blocks.uri import uri_problem
 from shieldx_operator.engine.types import Condition, Obj, Observation, Results, Status
 from shieldx_operator.kinds.creditsservice import books
@@ -37,7 +40,10 @@ from shieldx_operator.kinds.creditsservice.view import (
 def status(v: View, seen: Observation, results: Results) -> Status:
     """The whole status but for what the engine adds (inventory, times, generation)."""
     parts = [database(v, seen), cache(v, seen), schema(v, seen), workload(v, seen)]
-    conditions = [*overall(v, parts, results), *(p.condition() for p in (*parts, books.books(v, seen)))]
+    # whether the books can be compared is a condition of its own
+    of_serving = replace(results, failures=[f for f in results.failures if f.ref is None or f.ref.resource != CRON_JOB])
+    told = (*parts, books.books(v, seen, results))
+    conditions = [*overall(v, parts, of_serving), *(p.condition() for p in told)]
     ready = conditions[0].status == "True"
     return Status(
         conditions=conditions,
@@ -134,11 +140,13 @@ def workload(v: View, seen: Observation) -> Component:
 
 def fields(v: View, seen: Observation, parts: list[Component]) -> Obj:
     live = seen.objects.get(deployment_ref(v))
-    before = seen.parent.get("status", {}).get("migrated")
-    migrated = migration_name(v, seen) if schema_is_current(v, seen) else before
+    migrated = {"migrated": migration_name(v, seen), "migratedImage": v.image}
+    if not schema_is_current(v, seen):
+        before = seen.parent.get("status", {})
+        migrated = {name: before.get(name) for name in migrated}
     return {
         **component.api_fields(v.service, seen, live),
-        **({"migrated": migrated} if migrated else {}),
+        **{name: value for name, value in migrated.items() if value},
         "effective": v.effective.to_json(),
         **books.fields(seen),
         **component.rejected(parts[2:], live, version=v.version, generation=v.generation),

@@ -65,7 +65,8 @@ def _rolled_back(v: View, seen: Observation) -> str | None:
     if end is None:
         return None
     if end.succeeded and end.result.get("rolled_back"):
-        return f"the database that was put aside ({end.result.get('restored_database')}) has its place again"
+        left = f"; {end.result['message']}" if end.result.get("message") else ""
+        return f"the database that was put aside ({end.result.get('restored_database')}) has its place again{left}"
     if end.succeeded or (end.reason == _NOTHING_ASIDE and end.said):
         return str(end.result.get("message") or end.message)
     return f"the rollback failed: {end.reason}: {end.message}"
