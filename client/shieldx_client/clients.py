@@ -15,13 +15,16 @@ _RETRY: Final = RetryPolicy()
 Verify: TypeAlias = "bool | ssl.SSLContext"
 
 
-def _answer(response: httpx.Response) -> Answer:
+_NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+def _answer(response: httpx.Response, *, unsure: bool) -> Answer:
     try:
         document = response.json()
     except ValueError:
         # of something in between, such as a proxy
         document = {}
-    return Answer(response.status_code, response.headers, document if isinstance(document, dict) else {})
+    return Answer(response.status_code, response.headers, document if isinstance(document, dict) else {}, unsure)
 
 
 class CreditsClient:
@@ -102,20 +105,23 @@ class CreditsClient:
 
     def _ask(self, request: Request) -> Answer:
         """The answer, after as many tries as the policy allows. Raises: NoAnswerError."""
-        tries = 0
+        tries, sent = 0, False
         while True:
             tries += 1
             answer, problem = None, ""
             try:
-                answer = _answer(self._http.request(request.method, request.path, json=request.body))
+                response = self._http.request(request.method, request.path, json=request.body)
+                answer = _answer(response, unsure=sent)
+                sent = True
             except httpx.TransportError as error:
                 problem = f"{type(error).__name__}: {error}"
+                sent = sent or not isinstance(error, _NOT_SENT)
             if answer is not None and not answer.may_be_retried:
                 return answer
             pause_s = self._retry.pause_s(tries, answer.retry_after_s if answer else 0.0)
             if pause_s is None:
                 if answer is None:
-                    raise NoAnswerError(problem, request.key)
+                    raise NoAnswerError(problem, request.key, sent=sent)
                 return answer
             time.sleep(pause_s)
 
@@ -198,19 +204,22 @@ class AsyncCreditsClient:
 
     async def _ask(self, request: Request) -> Answer:
         """The answer, after as many tries as the policy allows. Raises: NoAnswerError."""
-        tries = 0
+        tries, sent = 0, False
         while True:
             tries += 1
             answer, problem = None, ""
             try:
-                answer = _answer(await self._http.request(request.method, request.path, json=request.body))
+                response = await self._http.request(request.method, request.path, json=request.body)
+                answer = _answer(response, unsure=sent)
+                sent = True
             except httpx.TransportError as error:
                 problem = f"{type(error).__name__}: {error}"
+                sent = sent or not isinstance(error, _NOT_SENT)
             if answer is not None and not answer.may_be_retried:
                 return answer
             pause_s = self._retry.pause_s(tries, answer.retry_after_s if answer else 0.0)
             if pause_s is None:
                 if answer is None:
-                    raise NoAnswerError(problem, request.key)
+                    raise NoAnswerError(problem, request.key, sent=sent)
                 return answer
             await asyncio.sleep(pause_s)

@@ -32,18 +32,28 @@ class RetryPolicy:
 
 
 class NoAnswerError(Exception):
-    """No answer came in all tries. Whether it took effect is found out with the same `idempotency_key`."""
+    """No answer came in all tries. Whether it took effect is found out with the same `idempotency_key`.
 
-    def __init__(self, problem: str, idempotency_key: str | None) -> None:
+    `sent` False: no try found a connection, so it has taken no effect.
+    """
+
+    def __init__(self, problem: str, idempotency_key: str | None, *, sent: bool = True) -> None:
         super().__init__(f"no answer: {problem}")
         self.idempotency_key = idempotency_key
+        self.sent = sent
 
 
 class ApiError(Exception):
-    """The service refused. `slug` is the last part of the problem's `type`: decide by it."""
+    """The service refused. `slug` is the last part of the problem's `type`: decide by it.
 
-    def __init__(self, status: int, problem: Mapping[str, Any], idempotency_key: str | None) -> None:
+    `unsure`: a try before the one that was refused got no answer, and may have taken effect.
+    """
+
+    def __init__(
+        self, status: int, problem: Mapping[str, Any], idempotency_key: str | None, *, unsure: bool = False
+    ) -> None:
         super().__init__(f"{status} {problem.get('title', '')}: {problem.get('detail', '')}")
+        self.unsure = unsure
         self.status = status
         self.problem = dict(problem)
         self.slug = str(problem.get("type", "")).rpartition("/")[2]
@@ -106,9 +116,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
+    """`unsure`: a try before it may have taken effect."""
+
     status: int
     headers: Mapping[str, str]
     document: dict[str, Any]
+    unsure: bool = False
 
     @property
     def replayed(self) -> bool:
@@ -137,7 +150,7 @@ def checked(request: Request, answer: Answer) -> Answer:
     if answer.status < 300:  # noqa: PLR2004 - success
         return answer
     kind = InsufficientCreditsError if answer.status == 402 else ApiError  # noqa: PLR2004 - payment required
-    raise kind(answer.status, answer.document, request.key)
+    raise kind(answer.status, answer.document, request.key, unsure=answer.unsure)
 
 
 def movement(request: Request, answer: Answer) -> Movement:

@@ -50,11 +50,11 @@ export_commands.add_to(credits_app, hidden=True)
 
 def _ledger() -> Ledger:
     from shieldx_runtime.credits.archive import CreditsLedger  # noqa: PLC0415 - only a command of backups needs it
-    from shieldx_runtime.credits.roles import KEY_READER_GRANTS  # noqa: PLC0415 - as above
+    from shieldx_runtime.credits.roles import KEY_READER_GRANTS, RIGHTS  # noqa: PLC0415 - as above
     from shieldx_runtime.shadow.roles import rights  # noqa: PLC0415 - as above
 
     # a shadow service keeps its samples beside the ledger, and a dump brings no privileges along
-    return CreditsLedger(beside=(rights(KEY_READER_GRANTS),))
+    return CreditsLedger(beside=(rights(KEY_READER_GRANTS, RIGHTS.schema),))
 
 
 # here the two meet: neither slice imports the other
@@ -78,11 +78,11 @@ def _serve_shadow() -> None:
 
 def _migrate_shadow() -> None:
     from shieldx_runtime.core.roles import admit  # noqa: PLC0415 - as above
-    from shieldx_runtime.credits.roles import KEY_READER_GRANTS  # noqa: PLC0415 - as above
+    from shieldx_runtime.credits.roles import KEY_READER_GRANTS, RIGHTS  # noqa: PLC0415 - as above
     from shieldx_runtime.shadow.roles import rights  # noqa: PLC0415 - as above
     from shieldx_runtime.shadow.service.store import SCHEMA, migrations  # noqa: PLC0415 - as above
 
-    given = rights(KEY_READER_GRANTS)
+    given = rights(KEY_READER_GRANTS, RIGHTS.schema)
     _migrate(SCHEMA, migrations(), lambda uri_file, service: admit(uri_file, service, given))
 
 

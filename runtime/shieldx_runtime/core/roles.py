@@ -35,6 +35,13 @@ FROM pg_roles r, pg_database d
 WHERE r.rolname = $1 AND d.datname = current_database()
 """
 
+_REGISTERS: Final = """
+SELECT format('%I.%I', n.nspname, c.relname) AS name
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relname = 'service_roles' AND c.relkind = 'r'
+  AND c.relowner = (SELECT relowner FROM pg_class WHERE oid = to_regclass($1))
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Rights:
@@ -42,13 +49,15 @@ class Rights:
 
     `grants` is SQL in which `<role>` stands for a quoted name. `mark` is the comment by which a role is known that was
     made here, with `{database}` for the name of the database where roles of another must not be taken for it.
-    `reader_grants` are for roles whose mark ends with `KEY_READER`.
+    `reader_grants` are for roles of other services of this database whose mark ends with `KEY_READER`. `grants_in` are
+    other schemas of which `grants` give something.
     """
 
     schema: str
     grants: str
     mark: str
     reader_grants: str = ""
+    grants_in: tuple[str, ...] = ()
 
 
 async def admit(uri_file: Path, service_uri_file: Path | None, rights: Rights) -> tuple[str, ...]:
@@ -65,7 +74,9 @@ async def admit(uri_file: Path, service_uri_file: Path | None, rights: Rights) -
         connection = await connect(uri_file, timeout_s=_CONNECT_TIMEOUT_S, statement_timeout_s=_STATEMENT_TIMEOUT_S)
         try:
             async with connection.transaction():
-                await lock(connection, rights.schema)
+                # two that grant in one schema at a time end with "tuple concurrently updated"; sorted: no deadlock
+                for schema in sorted({rights.schema, *rights.grants_in}):
+                    await lock(connection, schema)
                 if service:
                     await _register(connection, rights, *service)
                 return await grant(connection, rights)
@@ -149,7 +160,8 @@ async def grant(connection: Connection, rights: Rights) -> tuple[str, ...]:
     for name in names:
         await connection.execute(rights.grants.replace("<role>", _quoted(name)))
     if rights.reader_grants:
-        await _give(connection, rights.reader_grants, KEY_READER)
+        for name in await _readers(connection, rights.schema):
+            await connection.execute(rights.reader_grants.replace("<role>", _quoted(name)))
     return names
 
 
@@ -158,12 +170,23 @@ async def _marked(connection: Connection, rights: Rights) -> str:
     return rights.mark.format(database=await connection.fetchval("SELECT current_database()"))
 
 
-async def _give(connection: Connection, statements: str, ending: str) -> None:
-    """Gives more to each role of this server whose mark, for this database, ends so."""
-    known = ending.format(database=await connection.fetchval("SELECT current_database()"))
-    query = "SELECT rolname FROM pg_roles WHERE right(shobj_description(oid, 'pg_authid'), length($1)) = $1 ORDER BY 1"
-    for row in await connection.fetch(query, known):
-        await connection.execute(statements.replace("<role>", _quoted(row["rolname"])))
+async def _readers(connection: Connection, schema: str) -> list[str]:
+    """Roles of other services that look up keys, as their marks say.
+
+    Whoever may make a role of this server may give it any mark: it counts for those alone that the owner of `schema`
+    has registered in this database.
+    """
+    registers = await connection.fetch(_REGISTERS, f"{schema}.service_roles")
+    mark = KEY_READER.format(database=await connection.fetchval("SELECT current_database()"))
+    found: set[str] = set()
+    for register in registers:
+        rows = await connection.fetch(
+            f"SELECT rolname FROM {register['name']} JOIN pg_roles ON rolname = role_name "  # noqa: S608 - quoted
+            "WHERE right(shobj_description(oid, 'pg_authid'), length($1)) = $1",
+            mark,
+        )
+        found.update(row["rolname"] for row in rows)
+    return sorted(found)
 
 
 def _verifier(password: str) -> str:

@@ -147,7 +147,7 @@ _fresh_nonces = _nonces()
 
 
 def _renew_nonces() -> None:
-    """A forked child must not go on with its parent's."""
+    """A forked child must not go on with its parent's; and those that an error has ended give no more."""
     global _fresh_nonces  # noqa: PLW0603 - one for the process
     _fresh_nonces = _nonces()
 
@@ -177,7 +177,11 @@ class DataKey:
         if self._left <= 0:
             raise KeyWornOutError(f"data key {self.key_id} of tenant {self.tenant_id!r} is worn out: make a new one")
         self._left -= 1
-        nonce = next(_fresh_nonces)
+        try:
+            nonce = next(_fresh_nonces)
+        except StopIteration:  # the system once had none to give, which has ended them
+            _renew_nonces()
+            nonce = next(_fresh_nonces)
         sealed = nonce + self._cipher.encrypt(nonce, text.encode("utf-8", "surrogatepass"), self._context(name, row))
         return self._prefix + binascii.b2a_base64(sealed, newline=False).decode("ascii")
 

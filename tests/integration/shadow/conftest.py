@@ -64,16 +64,21 @@ def admitted(stack: Stack) -> Path:
         uri = stack.postgres.service_uri("credits").replace("//credits_service:", f"//{ROLE}:")
         file.touch(mode=0o600)
         file.write_text(uri, encoding="utf-8")
-        run = subprocess.run(
-            [sys.executable, *SHADOW_MIGRATE[1:]],
-            env={**stack.service.owner_environ, ENV_DATABASE_SERVICE_URI_FILE: str(file)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        run = migrate(stack, file)
         assert run.returncode == 0, run.stderr
     return file
+
+
+def migrate(stack: Stack, service_uri_file: Path) -> "subprocess.CompletedProcess[str]":
+    """`shieldx shadow migrate`, as the owner, for a service that connects by that file."""
+    return subprocess.run(
+        [sys.executable, *SHADOW_MIGRATE[1:]],
+        env={**stack.service.owner_environ, ENV_DATABASE_SERVICE_URI_FILE: str(service_uri_file)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 def billing(stack: Stack, url: str) -> dict[str, str]:

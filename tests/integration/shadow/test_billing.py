@@ -287,6 +287,23 @@ def test_while_the_credits_service_is_away_nothing_is_asked_and_nothing_stays_he
     assert kinds(api, tenant) == ["reserve", "cancel"]
 
 
+def test_holds_that_may_never_have_been_made_are_looked_up_one_at_a_time(paid: Api, stack: Stack, api: Api) -> None:
+    """Each is made to be cancelled: all at once they would leave nothing to a tenant that has enough for one."""
+    assert paid.url
+    tenant_id = api.tenant(MOST)
+    stack.sql(
+        "WITH ended AS (INSERT INTO shadow.evaluations (eval_id, tenant_id, question, status) "
+        "SELECT gen_random_uuid(), $1, '{}', 'failed' FROM generate_series(1, 6) RETURNING eval_id, tenant_id) "
+        "INSERT INTO shadow.charges (eval_id, tenant_id, state, most, hold_s) "
+        "SELECT eval_id, tenant_id, 'cancelling', $2::bigint, 3600 FROM ended",
+        tenant_id,
+        MOST,
+    )
+    settled(stack, tenant_id)
+    assert state_of(stack, tenant_id) == ["cancelled"] * 6
+    assert kinds(api, tenant_id) == ["reserve", "cancel"] * 6
+
+
 def test_every_example_of_the_guide_gives_what_it_says(paid: Api, stack: Stack) -> None:
     script = "\n".join(re.findall(r"^```bash\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL))
     expected = re.findall(r" # (\d{3})$", script, re.MULTILINE)

@@ -1,12 +1,13 @@
 """The shadow service connects by a role of its own: what a break-in could not do with it."""
 
+import asyncio
 from pathlib import Path
 
 import asyncpg
 import pytest
 
 from tests.integration.harness import Api, Stack, query
-from tests.integration.shadow.conftest import ROLE, admitted
+from tests.integration.shadow.conftest import ROLE, admitted, migrate
 
 REFUSED = (
     "SELECT FROM credits.accounts",
@@ -30,6 +31,8 @@ REFUSED = (
     "SELECT FROM pg_authid",
     "COPY (SELECT 1) TO PROGRAM 'true'",
 )
+
+WAITING = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +61,35 @@ def test_a_restore_of_the_ledger_takes_no_right_for_long(uri: str, stack: Stack)
     assert query(uri, "SELECT count(*) FROM credits.api_keys")
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         query(uri, "SELECT FROM credits.ledger")
+
+
+async def test_migrations_of_both_services_at_once_wait_for_each_other(uri: str, stack: Stack) -> None:
+    """Both change what may be done in the ledger's schema."""
+    assert uri
+    owner = await asyncpg.connect(stack.postgres.uri("credits"))
+    try:
+        async with owner.transaction():
+            await owner.execute("SELECT pg_advisory_xact_lock(hashtextextended('migrate credits', 2))")
+            await owner.execute(f"GRANT SELECT ON credits.api_keys TO {ROLE}")
+            other = asyncio.create_task(asyncio.to_thread(migrate, stack, admitted(stack)))
+            async with asyncio.timeout(20):
+                while not await owner.fetchval(WAITING):
+                    assert not other.done(), other.result().stderr
+                    await asyncio.sleep(0.05)
+        done = await other
+    finally:
+        await owner.close()
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_mark_alone_gives_no_role_of_the_server_the_keys(uri: str, stack: Stack) -> None:
+    """Whoever may make roles may write any comment on them."""
+    stack.sql("CREATE ROLE impostor LOGIN PASSWORD 'x'")
+    try:
+        stack.sql("COMMENT ON ROLE impostor IS 'reads the API keys of credits'")
+        assert stack.service.migrate().returncode == 0
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            query(f"postgresql://impostor:x@{uri.partition('@')[2]}", "SELECT FROM credits.api_keys")
+    finally:
+        stack.sql("DROP OWNED BY impostor")
+        stack.sql("DROP ROLE impostor")

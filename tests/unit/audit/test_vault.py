@@ -170,6 +170,18 @@ def test_a_master_key_may_be_written_as_the_operator_writes_random_values() -> N
         assert parse_master_keys(f"k1 {text.decode()}").keys["k1"] == secret
 
 
+def test_a_system_that_once_has_no_randomness_fails_one_seal_and_no_later_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(_: int) -> bytes:
+        raise OSError("no randomness")
+
+    vault._renew_nonces()
+    with monkeypatch.context() as patch:
+        patch.setattr("os.urandom", none)
+        with pytest.raises(OSError, match="no randomness"):
+            key().seal("description", ROW, "text")
+    assert key().open("description", ROW, key().seal("description", ROW, "text")) == "text"
+
+
 def _nonces(count: int) -> set[str]:
     key = DataKey("org-1", "0123456789abcdef", SECRET)
     return {key.seal("reference", ROW, "text").split(".")[2][:16] for _ in range(count)}

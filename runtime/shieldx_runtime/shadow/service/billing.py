@@ -157,14 +157,17 @@ class Billing:
             return
         for claimed in await self._charges.claim(_LEASE_S, free):
             eval_id = claimed.charge.eval_id
+            if eval_id in self._settling:
+                continue  # its lease has ended before its calls did: one task for it is enough
             task = asyncio.create_task(self._settle(claimed), name=f"charge {eval_id}")
             self._settling[eval_id] = task
-            task.add_done_callback(partial(self._settled, eval_id))
+            alone = next_call(claimed.charge) is Call.RESERVE
+            task.add_done_callback(partial(self._settled, eval_id, alone))
 
-    def _settled(self, eval_id: uuid.UUID, _: "asyncio.Task[None]") -> None:
+    def _settled(self, eval_id: uuid.UUID, alone: bool, _: "asyncio.Task[None]") -> None:
         self._settling.pop(eval_id, None)
-        if len(self._settling) == AT_ONCE - 1:
-            self.wake()  # there may be more than fitted
+        if alone or len(self._settling) == AT_ONCE - 1:
+            self.wake()  # there may be more than fitted, or the tenant's next that had to wait for this one
 
     async def _settle(self, claimed: Claimed) -> None:
         """Makes the calls of one charge, until it ends or one fails."""

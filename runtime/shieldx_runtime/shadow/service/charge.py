@@ -90,9 +90,13 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """No answer, or one that says nothing about the hold: it may or may not have been made or ended."""
+    """No answer, or one that says nothing about the hold: it may or may not have been made or ended.
+
+    `sent` False: the call was certainly not carried out, since no try of it reached the ledger or was let in.
+    """
 
     problem: str
+    sent: bool = True
 
 
 Outcome: TypeAlias = "Held | Insufficient | Unknown | Moved | Closed | Failed"
@@ -132,10 +136,16 @@ def after(charge: Charge, call: Call, outcome: Outcome) -> Charge:
         ValueError: the outcome is none of that call.
     """
     if isinstance(outcome, Failed):
-        # it may have been made: from now on it is cancelled, so that nobody's credits stay held
-        state = State.CANCELLING if charge.state is State.RESERVING else charge.state
-        return replace(charge, state=state, problem=outcome.problem)
+        return replace(charge, state=_after_failure(charge.state, outcome), problem=outcome.problem)
     return _reserved(charge, outcome) if call is Call.RESERVE else _closed(charge, call, outcome)
+
+
+def _after_failure(state: State, outcome: Failed) -> State:
+    if state is not State.RESERVING:
+        return state
+    # the first call of a charge: where it was carried out, nobody's credits may stay held; where it was certainly
+    # not, to hold them now, only to cancel, would take them from somebody who asks meanwhile
+    return State.CANCELLING if outcome.sent else State.CANCELLED
 
 
 def _reserved(charge: Charge, outcome: Outcome) -> Charge:
@@ -161,13 +171,19 @@ def _closed(charge: Charge, call: Call, outcome: Outcome) -> Charge:
             # by a call of ours whose answer was lost, and whose key the ledger has forgotten since
             return replace(charge, state=wanted, problem="")
         case Closed(state):
-            return replace(charge, state=State.LAPSED, problem=f"the hold was {state} before")
+            return _without_hold(charge, f"the hold was {state} before")
         case Unknown():
-            return replace(charge, state=State.LAPSED, problem="the credits service does not know the hold any more")
+            return _without_hold(charge, "the credits service does not know the hold any more")
         case _:
             raise ValueError(f"{outcome} is no outcome of a {call}")
 
 
 def given_up(charge: Charge) -> Charge:
     """The end of a charge whose hold must have come to its own by now."""
-    return replace(charge, state=State.LAPSED, problem=charge.problem or "its hold ended by itself")
+    return _without_hold(charge, charge.problem or "its hold ended by itself")
+
+
+def _without_hold(charge: Charge, problem: str) -> Charge:
+    """Its hold is gone. Only who was to commit it has lost something: where nothing is owed, all is as it should be."""
+    state = State.LAPSED if charge.state is State.COMMITTING else State.CANCELLED
+    return replace(charge, state=state, problem=problem)

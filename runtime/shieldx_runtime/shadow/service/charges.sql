@@ -31,10 +31,16 @@ WHERE state IN ('reserving', 'held') AND eval_id IN (
 
 -- name: claim
 -- Whoever takes one has it to itself for a while; a crash gives it back by then. The keys of its calls would keep two
--- from doing harm.
+-- from doing harm. One of which nobody knows whether its hold was made waits for the older ones of its tenant: to find
+-- out may make it, and many such holds at a time would leave nothing to those who ask.
 UPDATE shadow.charges SET tries = tries + 1, next_try_at = now() + make_interval(secs => $1)
 WHERE eval_id IN (
-    SELECT eval_id FROM shadow.charges WHERE state IN ('committing', 'cancelling') AND next_try_at <= now()
+    SELECT eval_id FROM shadow.charges c
+    WHERE state IN ('committing', 'cancelling') AND next_try_at <= now()
+      AND (reservation_id IS NOT NULL OR now() > asked_at + make_interval(secs => hold_s + $3::float8) OR NOT EXISTS (
+          SELECT FROM shadow.charges o
+          WHERE o.tenant_id = c.tenant_id AND o.state = 'cancelling' AND (o.asked_at, o.eval_id) < (c.asked_at, c.eval_id)
+            AND now() <= o.asked_at + make_interval(secs => o.hold_s + $3::float8)))
     ORDER BY next_try_at LIMIT $2 FOR UPDATE SKIP LOCKED
 ) RETURNING eval_id, tenant_id, state, most, hold_s, owed, reservation_id, hold_until, problem, tries,
     now() > asked_at + make_interval(secs => hold_s + CASE WHEN reservation_id IS NULL THEN $3::float8 ELSE $4::float8 END) AS over;

@@ -40,9 +40,7 @@ def load(environ: Mapping[str, str]) -> Terms | None:
     url = environ.get(ENV_SHADOW_BILLING_URL, "")
     if not url:
         return None
-    parts = urlsplit(url)
-    if parts.scheme not in _SCHEMES or not parts.netloc:
-        raise SettingsError(f"{ENV_SHADOW_BILLING_URL}: {url!r} is no URL: set one such as http://credits:8080")
+    _require_url(url)
     key_file = Path(environ.get(ENV_SHADOW_BILLING_KEY_FILE, ""))
     read_secret(key_file, ENV_SHADOW_BILLING_KEY_FILE)
     return Terms(
@@ -57,6 +55,22 @@ def load(environ: Mapping[str, str]) -> Terms | None:
             SHADOW_BILLING_MAX_HOLD_S,
         ),
     )
+
+
+def _require_url(url: str) -> None:
+    """Raises: SettingsError."""
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in _SCHEMES and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none, or half an IPv6 address
+        known = False
+    if "@" in url:  # not repeated: it may be a password
+        raise SettingsError(
+            f"{ENV_SHADOW_BILLING_URL} has a user or a password in it: the key of {ENV_SHADOW_BILLING_KEY_FILE} is "
+            "what the credits API takes; set a URL such as http://credits:8080"
+        )
+    if not known:
+        raise SettingsError(f"{ENV_SHADOW_BILLING_URL}: {url!r} is no URL: set one such as http://credits:8080")
 
 
 def _whole(environ: Mapping[str, str], variable: str, default: int | None, low: int, high: int) -> int:
