@@ -9,7 +9,7 @@ GRANT SELECT ON shadow.schema_migrations TO <role>;
 
 -- traffic and answers are kept for 30 days, by the service itself
 GRANT SELECT, INSERT, DELETE ON shadow.samples, shadow.evaluations TO <role>;
-GRANT UPDATE (status, seen_at, finished_at, digest, answer, mistakes, error, judged, samples)
+GRANT UPDATE (status, seen_at, finished_at, digest, answer, mistakes, error, judged, samples, idempotency_key)
     ON shadow.evaluations TO <role>;
 
 -- a charge goes with its evaluation, never by itself

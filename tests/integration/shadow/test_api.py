@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.harness import Api, new_tenant_id, problem_of
+from tests.integration.harness import Api, new_id, new_tenant_id, problem_of
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 RULE = {"type": "signature", "pattern": "' OR '1'='1"}
@@ -160,3 +160,23 @@ def test_more_questions_than_places_are_refused_with_a_time_to_come_back(shadow:
     assert refused, "the queue never was full"
     assert problem_of(refused[0], 429, "queue-full")
     assert refused[0].headers["retry-after"]
+
+
+def test_a_key_stands_for_one_question_of_one_tenant(shadow: Api, tenant: str) -> None:
+    key = {"Idempotency-Key": new_id()}
+    first = shadow.http.post("/shadow/evaluate", json=question(tenant), headers=key)
+    again = shadow.http.post("/shadow/evaluate", json=question(tenant), headers=key)
+    assert (first.status_code, again.json()) == (200, first.json())
+    assert (first.headers.get("idempotency-replayed"), again.headers["idempotency-replayed"]) == (None, "true")
+    other = shadow.http.post("/shadow/evaluate", json=question(tenant, seed=1), headers=key)
+    problem_of(other, 422, "idempotency-key-reused")
+    other_tenant = new_tenant_id()
+    send(shadow, other_tenant, lines(40, 160))
+    theirs = shadow.http.post("/shadow/evaluate", json=question(other_tenant), headers=key)
+    assert theirs.json()["eval_id"] != first.json()["eval_id"]
+
+
+@pytest.mark.parametrize("key", ["", "7", "6ba7b810-9dad-11d1-80b4-00c04fd430c8", "6ba7b8109dad41d180b400c04fd430c8"])
+def test_what_is_no_key_is_refused(shadow: Api, tenant: str, key: str) -> None:
+    answer = shadow.http.post("/shadow/evaluations", json=question(tenant), headers={"Idempotency-Key": key})
+    problem_of(answer, 400, "idempotency-key-invalid")

@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from dev.devserver.ports import LOOPBACK
-from tests.integration.harness import Api, Stack, assert_books_balance, new_tenant_id, problem_of
+from tests.integration.harness import Api, Stack, assert_books_balance, new_id, new_tenant_id, problem_of
 from tests.integration.shadow.conftest import PRICE, billing, launch, start
 from tests.integration.shadow.test_api import lines, question, send
 
@@ -118,6 +118,46 @@ def test_a_key_that_may_only_read_spends_nothing(paid: Api, api: Api, tenant: st
 def test_a_key_that_may_only_read_asks_where_evaluations_cost_nothing(shadow: Api, api: Api, tenant: str) -> None:
     with shadow.with_key(api.issue(tenant, "read")) as reader:
         assert reader.http.post("/shadow/evaluate", json=question(tenant)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "paths", [("/shadow/evaluations", "/shadow/evaluate"), ("/shadow/evaluate", "/shadow/evaluations")]
+)
+def test_the_same_question_under_the_same_key_is_one_evaluation_and_is_paid_once(
+    paid: Api, api: Api, stack: Stack, tenant: str, paths: tuple[str, str]
+) -> None:
+    key = {"Idempotency-Key": new_id()}
+    told = [paid.http.post(path, json=question(tenant), headers=key) for path in paths]
+    assert {answer.status_code for answer in told} == {200, 202}, [answer.text for answer in told]
+    assert len({answer.json()["eval_id"] for answer in told}) == 1
+    assert [answer.headers.get("idempotency-replayed") for answer in told] == [None, "true"]
+    settled(stack, tenant)
+    assert kinds(api, tenant) == ["reserve", "commit"]
+
+
+def test_many_at_once_under_one_key_are_one_evaluation(paid: Api, api: Api, stack: Stack, tenant: str) -> None:
+    key = {"Idempotency-Key": new_id()}
+    with ThreadPoolExecutor(8) as threads:
+        sent = [
+            threads.submit(paid.http.post, "/shadow/evaluations", json=question(tenant), headers=key) for _ in range(8)
+        ]
+        told = [one.result() for one in sent]
+    assert {answer.status_code for answer in told} == {202}
+    assert len({answer.headers["location"] for answer in told}) == 1
+    settled(stack, tenant)
+    assert kinds(api, tenant) == ["reserve", "commit"]
+
+
+def test_a_key_whose_question_was_refused_is_free_for_it(paid: Api, api: Api, stack: Stack) -> None:
+    tenant_id, key = api.tenant(MOST - 1), {"Idempotency-Key": new_id()}
+    send(paid, tenant_id, lines(40, 160))
+    refused = paid.http.post("/shadow/evaluate", json=question(tenant_id), headers=key)
+    problem_of(refused, 402, "insufficient-credits")
+    api.purchase(tenant_id, 1)
+    answer = paid.http.post("/shadow/evaluate", json=question(tenant_id), headers=key)
+    assert (answer.status_code, answer.headers.get("idempotency-replayed")) == (200, None)
+    settled(stack, tenant_id)
+    assert state_of(stack, tenant_id) == ["refused", "committed"]
 
 
 def test_one_that_fails_costs_nothing(paid: Api, api: Api, stack: Stack) -> None:

@@ -91,15 +91,18 @@ class Billing:
         """Credits for so many judged samples."""
         return price_of(judged, self._terms.credits_per_1000)
 
-    async def hold(self, eval_id: uuid.UUID, tenant_id: str, samples: int, question: dict[str, Any]) -> Charge:
-        """Writes the evaluation down and holds what it may cost at the most.
+    async def hold(
+        self, eval_id: uuid.UUID, tenant_id: str, samples: int, question: dict[str, Any], key: uuid.UUID | None
+    ) -> Charge | None:
+        """Writes the evaluation down and holds what it may cost at the most. None: the tenant has used the key.
 
         Raises:
             PaymentError: the evaluation must not go on.
             DatabaseUnavailableError: it could not be written down.
         """
         wanted = Charge(eval_id, tenant_id, State.RESERVING, self.owed(samples), self._terms.hold_s)
-        await self._charges.open(wanted, question)
+        if not await self._charges.open(wanted, question, key):
+            return None
         outcome = await self._ledger.make(wanted, Call.RESERVE)
         now = after(wanted, Call.RESERVE, outcome)
         recorded = await self._charges.record(wanted, now)

@@ -32,10 +32,10 @@ class Charges:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def open(self, charge: Charge, question: dict[str, Any]) -> None:
-        """Writes an evaluation down, and with it that it is to be paid."""
-        told = (charge.eval_id, charge.tenant_id, as_json(question), charge.most, charge.hold_s)
-        await self._database.fetch(_SQL["open"], *told)
+    async def open(self, charge: Charge, question: dict[str, Any], key: uuid.UUID | None) -> bool:
+        """Writes an evaluation down, and with it that it is to be paid. False where the tenant has used the key."""
+        told = (charge.eval_id, charge.tenant_id, as_json(question), charge.most, charge.hold_s, key)
+        return await self._database.fetch_one(_SQL["open"], *told) is not None
 
     async def record(self, before: Charge, now: Charge, pause_s: float = 0.0) -> bool:
         """From `before` to `now`; False where somebody else has changed it meanwhile."""

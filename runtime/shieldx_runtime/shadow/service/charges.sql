@@ -1,10 +1,12 @@
 -- name: open
 WITH asked AS (
-    INSERT INTO shadow.evaluations (eval_id, tenant_id, question, status) VALUES ($1, $2, $3, 'queued')
+    INSERT INTO shadow.evaluations (eval_id, tenant_id, question, status, idempotency_key)
+    VALUES ($1, $2, $3, 'queued', $6)
+    ON CONFLICT (tenant_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
     RETURNING eval_id, tenant_id
 )
 INSERT INTO shadow.charges (eval_id, tenant_id, state, most, hold_s)
-SELECT eval_id, tenant_id, 'reserving', $4, $5 FROM asked;
+SELECT eval_id, tenant_id, 'reserving', $4, $5 FROM asked RETURNING eval_id;
 
 -- name: record
 UPDATE shadow.charges

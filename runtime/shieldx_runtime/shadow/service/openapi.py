@@ -18,10 +18,20 @@ def document(app: FastAPI) -> dict[str, Any]:
         "description": f"One JSON object a line, at most {MAX_INGEST_BYTES >> 20} MiB.",
         "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
     }
-    for path in ("/shadow/evaluations", "/shadow/evaluate"):
-        made["paths"][path]["post"]["responses"]["202"]["headers"] = {
-            "Location": {"description": "Where the result will be.", "schema": {"type": "string"}}
+    replayed = {
+        "Idempotency-Replayed": {
+            "description": "`true` where it had been asked for before, under this key.",
+            "schema": {"type": "string", "enum": ["true"]},
         }
+    }
+    for path in ("/shadow/evaluations", "/shadow/evaluate"):
+        responses = made["paths"][path]["post"]["responses"]
+        responses["202"]["headers"] = {
+            "Location": {"description": "Where the result will be.", "schema": {"type": "string"}},
+            **replayed,
+        }
+        if "200" in responses:
+            responses["200"]["headers"] = dict(replayed)
     return with_rates(made)
 
 

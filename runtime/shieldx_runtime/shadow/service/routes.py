@@ -1,11 +1,12 @@
 """HTTP to service and back. No SQL, no decision about a rule."""
 
 import asyncio
+import re
 import uuid
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final, cast
 
-from fastapi import Depends, FastAPI, Query, Request
+from fastapi import Depends, FastAPI, Header, Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
@@ -34,12 +35,13 @@ from shieldx_runtime.shadow.service.schemas import (
     Status,
     TenantId,
 )
-from shieldx_runtime.shadow.service.service import Asked, ShadowService
+from shieldx_runtime.shadow.service.service import Asked, KeyReusedError, ShadowService
 from shieldx_runtime.shadow.service.store import Kept
 from shieldx_runtime.shadow.service.traffic import MAX_REJECTED
 from shieldx_runtime.shadow.service.turns import FullError
 
 SAMPLES_PATH: Final = "/shadow/samples"
+_UUID4: Final = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-4[0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}")
 _POLL_S: Final = 0.5
 NDJSON: Final = "application/x-ndjson"
 WRONG_RULE: Final = Kind("wrong-rule", 422, "The rule cannot be evaluated")
@@ -47,6 +49,8 @@ QUEUE_FULL: Final = Kind("queue-full", 429, "Too many evaluations wait")
 FAILED: Final = Kind("evaluation-failed", 422, "The evaluation failed")
 CANCELLED: Final = Kind("evaluation-cancelled", 409, "The evaluation was cancelled")
 ENDED: Final = Kind("evaluation-ended", 409, "The evaluation has come to its end")
+KEY_INVALID: Final = Kind("idempotency-key-invalid", 400, "Idempotency key invalid")
+KEY_REUSED: Final = Kind("idempotency-key-reused", 422, "Idempotency key reused")
 INSUFFICIENT: Final = Kind("insufficient-credits", 402, "Insufficient credits")
 UNKNOWN_TENANT: Final = Kind("unknown-tenant", 404, "Unknown tenant")
 NOT_PAID: Final = Kind("credits-unavailable", 503, "Credits unavailable")
@@ -60,6 +64,27 @@ def _principal(request: Request) -> Principal:
 
 
 Caller = Annotated[Principal, Depends(_principal)]
+
+
+def _key(
+    told: Annotated[
+        str | None,
+        Header(
+            alias="Idempotency-Key",
+            description="A UUID of version 4, new for each new question and the same for each retry: the same question "
+            "under it is the same evaluation, for as long as that is kept. One that was refused leaves it free.",
+            json_schema_extra={"format": "uuid"},
+        ),
+    ] = None,
+) -> uuid.UUID | None:
+    if told is None:
+        return None
+    if _UUID4.fullmatch(told) is None:
+        raise ProblemError(KEY_INVALID, "the header Idempotency-Key is no UUID of version 4: send a new one")
+    return uuid.UUID(told)
+
+
+Key = Annotated[uuid.UUID | None, Depends(_key)]
 
 
 def _service(request: Request) -> ShadowService:
@@ -86,31 +111,33 @@ async def ingest(
     return _answer(IngestAnswer(accepted=len(found.lines), rejected=rejected))
 
 
-async def evaluate(request: Request, body: EvaluateBody, principal: Caller) -> Response:
+async def evaluate(request: Request, body: EvaluateBody, principal: Caller, key: Key) -> Response:
     """Judges a rule on the tenant's stored traffic and answers. 202 where that takes longer than a request may.
 
     Where evaluations cost credits, the key needs the scope `consume`, too.
     """
-    asked = await _asked(request, body, principal)
+    asked = await _asked(request, body, principal, key)
     try:
         async with asyncio.timeout(request.app.state.answer_within_s):
             await asked.done.wait()
     except TimeoutError:
         return _accepted(asked)
     kept = await _service(request).find(asked.eval_id, body.tenant_id)
+    if asked.replayed and kept is not None and not kept.lost and kept.status not in _ENDS:
+        return _accepted(asked)  # another process works on it
     if kept is not None and kept.status == "cancelled":
         raise ProblemError(CANCELLED, "somebody cancelled it: ask again", eval_id=str(asked.eval_id))
     if kept is None or kept.answer is None:
         raise ProblemError(FAILED, (kept and kept.error) or "it came to no end: ask again", eval_id=str(asked.eval_id))
-    return _answer(_completed(kept))
+    return _answer(_completed(kept), headers=_told(asked))
 
 
-async def evaluate_later(request: Request, body: EvaluateBody, principal: Caller) -> Response:
+async def evaluate_later(request: Request, body: EvaluateBody, principal: Caller, key: Key) -> Response:
     """Takes the question in and answers at once; the result is at the Location.
 
     Where evaluations cost credits, the key needs the scope `consume`, too.
     """
-    return _accepted(await _asked(request, body, principal))
+    return _accepted(await _asked(request, body, principal, key))
 
 
 async def result(request: Request, eval_id: uuid.UUID, principal: Caller) -> Response:
@@ -160,13 +187,16 @@ async def events(request: Request, eval_id: uuid.UUID, principal: Caller) -> Res
     return StreamingResponse(told(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
-async def _asked(request: Request, body: EvaluateBody, principal: Principal) -> Asked:
+async def _asked(request: Request, body: EvaluateBody, principal: Principal, key: uuid.UUID | None) -> Asked:
     if _service(request).costs_credits:
         # to ask is to spend: what a key may not do at the credits service it may not do by way of this one
         principal.require(Scope.CONSUME)
     _own(principal, body.tenant_id)
     try:
-        return await _service(request).ask(body)
+        return await _service(request).ask(body, key)
+    except KeyReusedError as error:
+        told = "this key was used for another question: send the same body again, or a new key for a new question"
+        raise ProblemError(KEY_REUSED, told) from error
     except TaskError as error:
         raise ProblemError(WRONG_RULE, str(error), field=error.path, problem=error.problem) from error
     except FullError as error:
@@ -253,8 +283,12 @@ def _completed(kept: Kept) -> EvaluationAnswer:
 
 
 def _accepted(asked: Asked) -> Response:
-    where = {"Location": f"/shadow/results/{asked.eval_id}"}
+    where = {"Location": f"/shadow/results/{asked.eval_id}", **_told(asked)}
     return _answer(Accepted(eval_id=asked.eval_id, status=cast("Status", asked.status)), status=202, headers=where)
+
+
+def _told(asked: Asked) -> dict[str, str]:
+    return {"Idempotency-Replayed": "true"} if asked.replayed else {}
 
 
 def _answer(body: BaseModel, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -278,7 +312,16 @@ def build_api(service: ShadowService | None, *, request_timeout_s: float = 30.0)
     app.exception_handler(Exception)(_answer_failure)
     kind: dict[str, Any] = {"tags": ["shadow"]}
     missing = refusals(problems.NOT_FOUND)
-    asked = (problems.NOT_FOUND, WRONG_RULE, QUEUE_FULL, INSUFFICIENT, UNKNOWN_TENANT, NOT_PAID)
+    asked = (
+        KEY_INVALID,
+        KEY_REUSED,
+        problems.NOT_FOUND,
+        WRONG_RULE,
+        QUEUE_FULL,
+        INSUFFICIENT,
+        UNKNOWN_TENANT,
+        NOT_PAID,
+    )
     asks = refusals(*asked)
     answers: dict[int | str, dict[str, Any]] = {
         **refusals(*asked, FAILED, CANCELLED),

@@ -44,7 +44,10 @@ _logger = log.get(__name__)
 
 @dataclass(slots=True, eq=False)
 class Asked:
-    """An evaluation of this process. `done` is told when it has come to an end."""
+    """An evaluation. `done` is told when it has come to an end, or where another process works on it.
+
+    `replayed`: it had been asked for before, under the same key.
+    """
 
     eval_id: uuid.UUID
     body: EvaluateBody
@@ -53,6 +56,7 @@ class Asked:
     slate: Slate | None = None
     charge: Charge | None = None
     cancelled: bool = False
+    replayed: bool = False
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
     def standing(self) -> tuple[uuid.UUID, int, int]:
@@ -62,6 +66,10 @@ class Asked:
         self.cancelled = True
         if self.slate is not None:
             self.slate.stop()
+
+
+class KeyReusedError(Exception):
+    """The key was used for another question."""
 
 
 class ShadowService:
@@ -102,10 +110,11 @@ class ShadowService:
             await self._store.insert_samples(tenant_id, found.lines)
         return found
 
-    async def ask(self, body: EvaluateBody) -> Asked:
-        """Takes a question in.
+    async def ask(self, body: EvaluateBody, key: uuid.UUID | None = None) -> Asked:
+        """Takes a question in; the same one under the same `key` only once. A key whose question was refused is free.
 
         Raises:
+            KeyReusedError: another question was asked under the key.
             TaskError: a rule cannot be compiled.
             FullError: too many are waiting.
             DatabaseUnavailableError: it could not be written down.
@@ -116,28 +125,52 @@ class ShadowService:
                 "rule_config.type", f"is not rule_type, {body.rule_type!r}; write one of them, or both alike"
             )
         await asyncio.to_thread(_compile, body)
+        if key is not None and (before := await self._asked_before(body, key)) is not None:
+            return before
         self._turns.require_place(body.tenant_id)
         asked = Asked(uuid.uuid4(), body)
         # written down before a worker may see it: what it finds would have no row to go to
-        await self._write_down(asked)
+        if not await self._write_down(asked, key):
+            # by the same request, in between
+            before = await self._asked_before(body, key) if key is not None else None
+            if before is None:
+                raise FullError(f"the first evaluation under key {key} has just been refused")
+            return before
         try:
             self._turns.put(body.tenant_id, asked)
         except FullError:  # by others, in between
-            await self._store.finish(asked.eval_id, "cancelled", error="as many evaluations waited as can")
+            problem = "as many evaluations waited as can"
+            await self._store.finish(asked.eval_id, "cancelled", error=problem, refused=True)
             raise
         self._mine[asked.eval_id] = asked
         return asked
 
-    async def _write_down(self, asked: Asked) -> None:
+    async def _asked_before(self, body: EvaluateBody, key: uuid.UUID) -> Asked | None:
+        """Raises: KeyReusedError."""
+        before = await self._store.asked_before(body.tenant_id, key, body.model_dump())
+        if before is None:
+            return None
+        if not before.same:
+            raise KeyReusedError
+        asked = Asked(before.eval_id, body, before.status, replayed=True)
+        mine = self._mine.get(before.eval_id)
+        if mine is None:
+            asked.done.set()
+        else:
+            asked.done = mine.done
+        return asked
+
+    async def _write_down(self, asked: Asked, key: uuid.UUID | None) -> bool:
+        """False where the tenant has used the key. Raises: PaymentError, DatabaseUnavailableError."""
         body, question = asked.body, asked.body.model_dump()
         if self._billing is None:
-            await self._store.insert_evaluation(asked.eval_id, body.tenant_id, question)
-            return
+            return await self._store.insert_evaluation(asked.eval_id, body.tenant_id, question, key)
         try:
-            asked.charge = await self._billing.hold(asked.eval_id, body.tenant_id, body.sample_size, question)
+            asked.charge = await self._billing.hold(asked.eval_id, body.tenant_id, body.sample_size, question, key)
         except PaymentError as error:
-            await self._fail(asked, str(error))
+            await self._fail(asked, str(error), refused=True)
             raise
+        return asked.charge is not None
 
     async def find(self, eval_id: uuid.UUID, tenant_id: str | None) -> Kept | None:
         """As it stands; None where there is none that this tenant may see. Raises: DatabaseUnavailableError."""
@@ -250,9 +283,9 @@ class ShadowService:
             slate, asked.slate = asked.slate, None
             slate.close()
 
-    async def _fail(self, asked: Asked, error: str) -> str:
+    async def _fail(self, asked: Asked, error: str, *, refused: bool = False) -> str:
         try:
-            await self._store.finish(asked.eval_id, "failed", error=error)
+            await self._store.finish(asked.eval_id, "failed", error=error, refused=refused)
         except DatabaseUnavailableError as unavailable:
             _logger.warning("end not written down", eval_id=str(asked.eval_id), problem=str(unavailable))
         return "failed"

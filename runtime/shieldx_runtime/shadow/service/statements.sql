@@ -7,7 +7,12 @@ WHERE tenant_id = $1 AND id > $2 AND received_at >= now() - make_interval(secs =
 ORDER BY id LIMIT $4;
 
 -- name: insert_evaluation
-INSERT INTO shadow.evaluations (eval_id, tenant_id, question, status) VALUES ($1, $2, $3, 'queued');
+INSERT INTO shadow.evaluations (eval_id, tenant_id, question, status, idempotency_key) VALUES ($1, $2, $3, 'queued', $4)
+ON CONFLICT (tenant_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING RETURNING eval_id;
+
+-- name: asked_before
+SELECT eval_id, status, question = $3::jsonb AS same FROM shadow.evaluations
+WHERE tenant_id = $1 AND idempotency_key = $2;
 
 -- name: start
 UPDATE shadow.evaluations SET status = 'running', seen_at = now()
@@ -23,7 +28,8 @@ WHERE e.eval_id = m.eval_id AND e.status IN ('queued', 'running') RETURNING e.ev
 WITH ended AS (
     UPDATE shadow.evaluations
     SET status = $2, finished_at = now(), seen_at = now(), digest = $3, answer = $4, mistakes = $5, error = $6,
-        judged = coalesce($7, judged), samples = coalesce($7, samples)
+        judged = coalesce($7, judged), samples = coalesce($7, samples),
+        idempotency_key = CASE WHEN $9 THEN NULL ELSE idempotency_key END
     WHERE eval_id = $1 AND status IN ('queued', 'running') RETURNING eval_id
 )
 UPDATE shadow.charges c

@@ -41,6 +41,15 @@ class Kept:
     credits: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Before:
+    """An evaluation that was asked for under a key. `same`: by the same question."""
+
+    eval_id: uuid.UUID
+    status: str
+    same: bool
+
+
 class Store:
     """Every function is one autocommitted statement and raises DatabaseUnavailableError."""
 
@@ -61,8 +70,17 @@ class Store:
         rows = await self._database.fetch(_SQL["samples_page"], tenant_id, after_id, window_s, most)
         return [(row["id"], row["line"]) for row in rows]
 
-    async def insert_evaluation(self, eval_id: uuid.UUID, tenant_id: str, question: dict[str, Any]) -> None:
-        await self._database.fetch(_SQL["insert_evaluation"], eval_id, tenant_id, as_json(question))
+    async def insert_evaluation(
+        self, eval_id: uuid.UUID, tenant_id: str, question: dict[str, Any], key: uuid.UUID | None
+    ) -> bool:
+        """False where the tenant has used the key for another evaluation."""
+        told = (eval_id, tenant_id, as_json(question), key)
+        return await self._database.fetch_one(_SQL["insert_evaluation"], *told) is not None
+
+    async def asked_before(self, tenant_id: str, key: uuid.UUID, question: dict[str, Any]) -> Before | None:
+        """The evaluation for which the tenant has used the key."""
+        row = await self._database.fetch_one(_SQL["asked_before"], tenant_id, key, as_json(question))
+        return None if row is None else Before(row["eval_id"], row["status"], row["same"])
 
     async def start(self, eval_id: uuid.UUID) -> bool:
         """From queued to running. False where it has come to an end meanwhile: somebody cancelled it."""
@@ -88,9 +106,10 @@ class Store:
         error: str | None = None,
         judged: int | None = None,
         owed: int = 0,
+        refused: bool = False,
     ) -> None:
-        """The end of one that has not ended yet. `owed`: credits that its answer costs."""
-        told = (as_json(answer), as_json(mistakes), error, judged, owed)
+        """The end of one that has not ended yet. `owed`: credits that its answer costs; `refused`: its key is free."""
+        told = (as_json(answer), as_json(mistakes), error, judged, owed, refused)
         await self._database.fetch(_SQL["finish"], eval_id, status, digest, *told)
 
     async def cached(self, tenant_id: str, digest: bytes, age_s: float) -> tuple[dict[str, Any], dict[str, Any]] | None:
