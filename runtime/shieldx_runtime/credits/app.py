@@ -28,7 +28,7 @@ from shieldx_runtime.credits.balances import L1_TTL_S, BalanceCache, Floors, Loc
 from shieldx_runtime.credits.batcher import Batcher
 from shieldx_runtime.credits.front import CreditsFront
 from shieldx_runtime.credits.ledger_routes import BATCH_PATH
-from shieldx_runtime.credits.model import Consume, Result
+from shieldx_runtime.credits.model import Ready, Result
 from shieldx_runtime.credits.reconcile import Reconciler
 from shieldx_runtime.credits.repository import Repository, migrations
 from shieldx_runtime.credits.routes import build_api
@@ -96,6 +96,7 @@ class _Process:
     def open(self) -> tuple[CreditsService, CreditsFront]:
         """To be called in the loop that will serve."""
         batcher = Batcher(
+            self.consumes.ready,
             self._decide,
             self.balances.written,
             timeout_s=self.settings.database.request_timeout_s,
@@ -120,7 +121,7 @@ class _Process:
         )
         return service, front
 
-    async def _decide(self, wishes: Sequence[Consume], wait: bool) -> list[Result]:
+    async def _decide(self, wishes: Sequence[Ready], wait: bool) -> list[Result]:
         return await (self.repository if wait else self.consumes).consume(wishes, wait)
 
     def edge(self, api: FastAPI) -> Edge:

@@ -14,7 +14,7 @@ from shieldx_runtime.core import log
 from shieldx_runtime.core.faults import DatabaseUnavailableError
 from shieldx_runtime.core.problems import overloaded
 from shieldx_runtime.credits import problems
-from shieldx_runtime.credits.model import Account, Consume, Outcome, Result
+from shieldx_runtime.credits.model import Account, Consume, Outcome, Ready, Result
 
 MAX_BATCH: Final = 128
 MAX_WAITING: Final = 8192
@@ -22,7 +22,9 @@ _WATCH_INTERVAL_S: Final = 0.1
 _MARGIN_S: Final = 0.5
 _logger = log.get(__name__)
 
-Decide = Callable[[Sequence[Consume], bool], Awaitable[list[Result]]]
+Prepare = Callable[[Consume], Ready]
+"""What can be done for a consume as soon as it comes; it does not wait for anything."""
+Decide = Callable[[Sequence[Ready], bool], Awaitable[list[Result]]]
 """Decides a batch in its order; the flag says whether to wait for accounts that somebody else has locked."""
 Written = Callable[[list[Account]], Awaitable[None]]
 """Takes note of what was written, before it is answered. Never raises."""
@@ -37,10 +39,11 @@ class Waiter(Protocol):
 
 
 class _Request:
-    __slots__ = ("consume", "deadline", "waiter")
+    __slots__ = ("consume", "deadline", "ready", "waiter")
 
-    def __init__(self, consume: Consume, waiter: Waiter, deadline: float) -> None:
-        self.consume = consume
+    def __init__(self, ready: Ready, waiter: Waiter, deadline: float) -> None:
+        self.consume = ready.consume
+        self.ready = ready
         self.waiter: Waiter | None = waiter
         self.deadline = deadline
 
@@ -61,7 +64,8 @@ class _Lane:
 class Batcher:
     """`timeout_s` bounds each request; at most `max_lanes` tenants wait for their locks at a time."""
 
-    def __init__(self, decide: Decide, written: Written, *, timeout_s: float, max_lanes: int) -> None:
+    def __init__(self, prepare: Prepare, decide: Decide, written: Written, *, timeout_s: float, max_lanes: int) -> None:
+        self._prepare = prepare
         self._decide = decide
         self._written = written
         self._timeout_s = timeout_s
@@ -91,7 +95,7 @@ class Batcher:
             raise problems.in_flight()
         if len(self._in_flight) >= MAX_WAITING:
             raise overloaded(MAX_WAITING)
-        request = _Request(consume, waiter, self._loop.time() + self._timeout_s)
+        request = _Request(self._prepare(consume), waiter, self._loop.time() + self._timeout_s)
         self._in_flight[name] = request
         lane = self._lanes.get(consume.tenant_id) if self._lanes else None
         (lane or self._common).queue.append(request)
@@ -155,7 +159,7 @@ class Batcher:
         try:
             # the server ends a statement itself; this is for one that is not heard of any more
             async with asyncio.timeout(self._timeout_s + _MARGIN_S):
-                return await self._decide([request.consume for request in batch], wait)
+                return await self._decide([request.ready for request in batch], wait)
         except TimeoutError as error:
             return [DatabaseUnavailableError(f"no answer of the database: {error}")] * len(batch)
         except DatabaseUnavailableError as error:

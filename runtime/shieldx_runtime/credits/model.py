@@ -83,6 +83,17 @@ class Consume(msgspec.Struct, frozen=True, gc=False):
         return hashlib.sha256(text.encode("ascii")).digest()
 
 
+class Ready(msgspec.Struct, frozen=True, gc=False):
+    """A consume with what can be made of it before its turn comes: its hash and its texts as they are to be stored.
+
+    `texts` None: its tenant's key is not at hand.
+    """
+
+    consume: Consume
+    request_hash: bytes
+    texts: tuple[str | None, str | None] | None
+
+
 def request_hash(*parts: object) -> bytes:
     """SHA-256 over everything that makes two requests the same; an absent text is the same as null."""
     return hashlib.sha256(json.dumps(parts).encode()).digest()

@@ -94,6 +94,18 @@ class Texts:
             fresh = await self._make(wanted, masters)
             return [_sealed(draft, fresh.get(draft.tenant_id)) for draft in drafts]
 
+    def seal_at_once(self, draft: Texted) -> tuple[str | None, str | None] | None:
+        """As `seal`, for one whose key this process has in use; None: ask `seal`."""
+        if draft.description is None and draft.reference is None:
+            return None, None
+        found = self._keys.get(draft.tenant_id)
+        if found is None or time.monotonic() - found[0] >= _REMEMBERED_S:
+            return None
+        try:
+            return _sealed(draft, found[1])
+        except KeyWornOutError:
+            return None
+
     async def open(self, tenant_id: str, texts: Sequence[Stored]) -> list[str | None]:
         """The texts again; None for one whose key was destroyed, and for one that does not open, which is logged."""
         ids = {key_id for stored in texts if stored.text and (key_id := vault.key_id_of(stored.text))}

@@ -17,6 +17,7 @@ from shieldx_runtime.credits.model import (
     Grant,
     Outcome,
     Purchase,
+    Ready,
     Result,
     request_hash,
 )
@@ -41,19 +42,28 @@ class Repository:
         self._database = database
         self._texts = texts
 
-    async def consume(self, consumes: Sequence[Consume], wait: bool) -> list[Result]:
+    def ready(self, consume: Consume) -> Ready:
+        """Makes of a consume what needs no I/O, while an earlier batch is in the database."""
+        texts = self._texts.seal_at_once(consume) if self._texts else (consume.description, consume.reference)
+        return Ready(consume, consume.request_hash(), texts)
+
+    async def consume(self, wishes: Sequence[Ready], wait: bool) -> list[Result]:
         """Decides them in their order, in one transaction. `wait`: for accounts that somebody else has locked."""
-        texts = await self._texts.seal(consumes) if self._texts else [(c.description, c.reference) for c in consumes]
+        consumes = [wish.consume for wish in wishes]
+        texts = [wish.texts for wish in wishes]
+        if self._texts and None in texts:
+            late = iter(await self._texts.seal([wish.consume for wish in wishes if wish.texts is None]))
+            texts = [next(late) if sealed is None else sealed for sealed in texts]
         rows = await self._database.fetch(
             _SQL["consume_batch"],
             wait,
             [c.tenant_id for c in consumes],
             [c.amount for c in consumes],
             [c.idempotency_key for c in consumes],
-            [c.request_hash() for c in consumes],
+            [wish.request_hash for wish in wishes],
             [c.key_id for c in consumes],
-            [description for description, _ in texts],
-            [reference for _, reference in texts],
+            [sealed and sealed[0] for sealed in texts],
+            [sealed and sealed[1] for sealed in texts],
         )
         return [_consumed(consume, row) for consume, row in zip(consumes, rows, strict=True)]
 

@@ -73,6 +73,20 @@ async def test_a_key_in_use_is_asked_for_once_a_minute(ledger: Ledger) -> None:
     assert vault.key_id_of(sealed or "")
 
 
+async def test_where_the_key_is_in_use_a_text_is_sealed_without_asking_anybody(ledger: Ledger) -> None:
+    tenant_id = await ledger.tenant()
+    texts, wish = texts_of(ledger, File()), draft(tenant_id, "für alle", None)
+    assert texts.seal_at_once(wish) is None
+    assert texts.seal_at_once(draft(tenant_id, None, None)) == (None, None)
+    await texts.seal([draft(tenant_id)])
+    sealed = texts.seal_at_once(wish)
+    assert sealed is not None
+    stored = [Stored(DESCRIPTION, wish.idempotency_key, sealed[0])]
+    assert await texts_of(ledger, File()).open(tenant_id, stored) == ["für alle"]
+    texts.forget(tenant_id)
+    assert texts.seal_at_once(wish) is None
+
+
 async def test_an_unknown_tenant_leaves_no_key(ledger: Ledger) -> None:
     ((sealed, _),) = await texts_of(ledger, File()).seal([draft("nobody")])
     assert vault.key_id_of(sealed or "")
