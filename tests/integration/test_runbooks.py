@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dev.devserver.binaries import postgres_bin
-from shieldx_contract import ENV_MASTER_KEYS_FILE
+from shieldx_contract import CREDITS_DIFFER_EXIT_CODE, ENV_MASTER_KEYS_FILE
 from tests.integration.harness import Api, Stack, running_stack
 
 RUNBOOKS = Path(__file__).resolve().parents[2] / "docs" / "runbooks"
@@ -64,7 +64,7 @@ def test_a_balance_discrepancy_is_found_bounded_and_put_right(own: Stack, tmp_pa
     )
     wrong = run(own, look, tmp_path, **names)
     assert '"agrees":false' in wrong.stdout
-    assert run(own, again, tmp_path, **names).returncode == 1
+    assert run(own, again, tmp_path, **names).returncode == CREDITS_DIFFER_EXIT_CODE
     assert run(own, extent, tmp_path, **names).returncode == 0
     told = json.loads((tmp_path / "reconcile.json").read_text())
     assert {d["what"] for d in told["differences"][tenant_id]} == {"account: balance", "account: total_purchased"}
