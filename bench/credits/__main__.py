@@ -85,8 +85,8 @@ def main() -> None:
             )
     with stage(_ROOT / ".state" / "bench-credits") as on:
         rows = _GROWN_ROWS // (50 if options.short else 1)
-        found |= cost_of_growth(on, rows=rows, rounds=rounds)
         found |= cost_of_depth(on, rounds=rounds)
+        found |= cost_of_growth(on, rows=rows, rounds=rounds)
     summary = _summary(runs) | {name: round(value, 4) for name, value in found.items()}
     print(json.dumps(summary, indent=2))
     if not options.short:

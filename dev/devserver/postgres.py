@@ -19,13 +19,14 @@ _SERVICE_USER = "credits_service"
 class Postgres:
     """`durable=False` skips fsync, for tests that never crash it."""
 
-    def __init__(self, folder: Path, *, durable: bool = True) -> None:
+    def __init__(self, folder: Path, *, durable: bool = True, shared_buffers: str = "64MB") -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._folder = folder.resolve()
         self._data = self._folder / "data"
         self._bin = postgres_bin()
         self._way = unprivileged(self._bin / "postgres")
         self._durable = durable
+        self._shared_buffers = shared_buffers
         self.port = free_port()
         os.chown(self._folder, self._way.owner, -1)
         # fast shutdown: open connections do not hold it up
@@ -63,7 +64,7 @@ class Postgres:
             "port": str(self.port),
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",
-            "shared_buffers": "64MB",
+            "shared_buffers": self._shared_buffers,
             "max_connections": "100",
             "fsync": "on" if self._durable else "off",
             "logging_collector": "off",

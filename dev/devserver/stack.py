@@ -27,13 +27,17 @@ def start(  # noqa: PLR0913 - where they live and what the service is told
     health_port: int,
     durable: bool = True,
     settings: Mapping[str, str] | None = None,
+    shared_buffers: str = "64MB",
 ) -> Processes:
     """All three, the schema migrated, the service ready; `exits` stops them. `durable`: PostgreSQL with fsync.
 
     Raises:
         StartError: one of them did not start, or the migration failed.
     """
-    postgres, redis = Postgres(folder / "postgres", durable=durable), Redis(folder / "redis")
+    postgres, redis = (
+        Postgres(folder / "postgres", durable=durable, shared_buffers=shared_buffers),
+        Redis(folder / "redis"),
+    )
     exits.callback(redis.stop)
     redis.start()
     exits.callback(postgres.stop)

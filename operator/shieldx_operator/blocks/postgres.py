@@ -8,6 +8,7 @@ from typing import Final
 
 from shieldx_contract import SECRET_URI_KEY
 from shieldx_operator.blocks.meta import Service
+from shieldx_operator.blocks.quantity import size_bytes
 from shieldx_operator.blocks.resources import SECRET
 from shieldx_operator.blocks.storage import Store, claim, stateful_set, store_service
 from shieldx_operator.blocks.workload import (
@@ -24,6 +25,7 @@ COMPONENT: Final = "database"
 PORT: Final = 5432
 UID: Final = 999
 _DATA: Final = "/var/lib/postgresql/data"
+_MIN_SHARED_BUFFERS: Final = 16 << 20
 _PASSWORD_DIR: Final = "/etc/shieldx/database"  # noqa: S105 - a path
 _RUN_DIR: Final = "/var/run/postgresql"
 _READY: Final = """
@@ -82,6 +84,15 @@ def role_secret(metadata: Obj, service: Service, database: str, user: str) -> Ge
     )
 
 
+def shared_buffers(resources: Obj) -> str:
+    """A quarter of the pod's memory, as PostgreSQL's manual advises.
+
+    With less, the cost of a consume grows with the tables, whose indexes no longer fit.
+    """
+    memory = resources.get("limits", {}).get("memory") or resources.get("requests", {}).get("memory")
+    return f"{max(_MIN_SHARED_BUFFERS, size_bytes(memory) // 4) >> 20}MB" if memory else "128MB"
+
+
 def secret_ref(service: Service) -> Ref:
     return Ref(SECRET, service.namespace, f"{service.name}{SUFFIX}")
 
@@ -110,7 +121,7 @@ def build(  # noqa: PLR0913 - each is one choice of the user's spec
         pull_policy=pull_policy,
         uid=UID,
         port=PORT,
-        args=("postgres", "-c", "shared_buffers=64MB", "-c", "max_connections=200"),
+        args=("postgres", "-c", f"shared_buffers={shared_buffers(resources)}", "-c", "max_connections=200"),
         env=(
             {"name": "POSTGRES_USER", "value": database},
             {"name": "POSTGRES_DB", "value": database},
