@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -199,6 +200,14 @@ async def with_connection(uri: str, use: "Callable[[asyncpg.Connection[asyncpg.R
         return await use(connection)
     finally:
         await connection.close()
+
+
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Waits for it. Raises: AssertionError."""
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends, "it did not come to pass in time"
+        time.sleep(0.1)
 
 
 def in_time(**ahead: float) -> str:

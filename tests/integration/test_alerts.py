@@ -5,12 +5,12 @@ import base64
 import hashlib
 import hmac
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.integration.harness import Api, Stack, assert_books_balance, new_id, problem_of
+from tests.integration.harness import Api, Stack, assert_books_balance, new_id, problem_of, until
 from tests.integration.hook import Hook
 
 
@@ -27,13 +27,6 @@ def watch(api: Api, tenant_id: str, url: str, *thresholds: int) -> dict[str, Any
     assert answer.status_code == 200, answer.text
     told: dict[str, Any] = answer.json()
     return told
-
-
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends, "it did not come to pass in time"
-        time.sleep(0.1)
 
 
 def alerts(stack: Stack, tenant_id: str) -> list[tuple[int, int]]:

@@ -11,7 +11,17 @@ import pytest
 from dev.devserver.ports import free_port
 from dev.devserver.service import CreditsProcess
 from shieldx_runtime.core.migrations import load
-from tests.integration.harness import SHARED, Api, Stack, assert_books_balance, in_time, let_pass, new_id, problem_of
+from tests.integration.harness import (
+    SHARED,
+    Api,
+    Stack,
+    assert_books_balance,
+    in_time,
+    let_pass,
+    new_id,
+    problem_of,
+    until,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 MIGRATIONS = Path("runtime", "shieldx_runtime", "credits", "migrations")
@@ -137,5 +147,6 @@ def test_a_hold_or_consume_of_one_is_closed_or_refunded_by_the_other(old: Api, a
         taken = second.consume(tenant_id, 6).json()["transaction_id"]
         assert first.refund(taken, 6).status_code == 200
         assert second.cancel(first.reserve(tenant_id, 3).json()["reservation_id"]).status_code == 200
-    assert api.balance(tenant_id).json()["available"] == 92
+    # what one has done last, the other is told in a moment
+    until(lambda: api.balance(tenant_id).json()["available"] == 92)
     assert_books_balance(stack, tenant_id)
