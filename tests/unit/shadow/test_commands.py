@@ -15,6 +15,7 @@ from shieldx_runtime.shadow.commands import build
 from shieldx_runtime.shadow.figures import threshold_points
 
 RUN = CliRunner()
+COMMANDS = build(serve=lambda: None, migrate=lambda: None)
 EVIL = '<script>alert("x")</script>[red]x[/red]'
 
 
@@ -25,7 +26,7 @@ def asked(tmp_path: Path, rule: Any, *options: str) -> tuple[int, str, Path]:
     data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     rule_file.write_text(json.dumps(rule), encoding="utf-8")
     done = RUN.invoke(
-        build(lambda: None),
+        COMMANDS,
         ["evaluate", "--data", str(data), "--rule", str(rule_file), "--output", str(output), *options],
     )
     return done.exit_code, done.output, output
@@ -55,7 +56,7 @@ def test_a_wrong_rule_ends_with_2_and_the_field(tmp_path: Path) -> None:
 def test_data_that_are_not_there_end_with_1(tmp_path: Path) -> None:
     rule = tmp_path / "rule.json"
     rule.write_text('{"type":"signature","pattern":"x"}', encoding="utf-8")
-    done = RUN.invoke(build(lambda: None), ["evaluate", "--data", str(tmp_path / "none.csv"), "--rule", str(rule)])
+    done = RUN.invoke(COMMANDS, ["evaluate", "--data", str(tmp_path / "none.csv"), "--rule", str(rule)])
     assert done.exit_code == 1
     assert "cannot be read" in done.output
 
@@ -66,7 +67,7 @@ def test_data_that_are_not_there_end_with_1(tmp_path: Path) -> None:
 def test_the_page_holds_no_markup_of_an_attacker(tmp_path: Path, rule: dict[str, Any]) -> None:
     _, _, output = asked(tmp_path, rule, "--prevalence", "0.01")
     page = tmp_path / "report.html"
-    done = RUN.invoke(build(lambda: None), ["report", str(output), "--output", str(page)])
+    done = RUN.invoke(COMMANDS, ["report", str(output), "--output", str(page)])
     assert done.exit_code == 0, done.output
     text = page.read_text(encoding="utf-8")
     assert "<script" not in text
@@ -84,7 +85,7 @@ def test_the_picture_is_a_png_and_the_same_for_the_same_answer(tmp_path: Path, k
     _, _, output = asked(tmp_path, told)
     pictures = [tmp_path / "one.png", tmp_path / "two.PNG"]
     for picture in pictures:
-        done = RUN.invoke(build(lambda: None), ["report", str(output), "--output", str(picture)])
+        done = RUN.invoke(COMMANDS, ["report", str(output), "--output", str(picture)])
         assert done.exit_code == 0, done.output
     first, second = (picture.read_bytes() for picture in pictures)
     assert first == second
@@ -96,7 +97,7 @@ def test_the_picture_is_a_png_and_the_same_for_the_same_answer(tmp_path: Path, k
 def test_a_picture_without_its_library_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, _, output = asked(tmp_path, {"type": "signature", "pattern": "a"})
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    done = RUN.invoke(build(lambda: None), ["report", str(output), "--output", str(tmp_path / "one.png")])
+    done = RUN.invoke(COMMANDS, ["report", str(output), "--output", str(tmp_path / "one.png")])
     assert done.exit_code == 1
     assert "shieldx-platform[report]" in done.output
 
@@ -104,7 +105,7 @@ def test_a_picture_without_its_library_says_what_to_install(tmp_path: Path, monk
 def test_what_is_no_answer_is_refused_by_name(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.json"
     wrong.write_text("{}", encoding="utf-8")
-    done = RUN.invoke(build(lambda: None), ["report", str(wrong)])
+    done = RUN.invoke(COMMANDS, ["report", str(wrong)])
     assert done.exit_code == 1
     assert "wrong.json" in done.output
 
