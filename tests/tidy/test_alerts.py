@@ -14,8 +14,10 @@ from shieldx_operator.kinds import kinds
 from shieldx_operator.settings import OperatorSettings
 from shieldx_runtime.core.metrics import Metrics as RuntimeMetrics
 from shieldx_runtime.credits.sealing import SealingMetrics
+from shieldx_runtime.shadow.service.telling import Told
 
-ALERTS = Path(__file__).resolve().parents[2] / "charts" / "shieldx-platform" / "files" / "alerts.yaml"
+ROOT = Path(__file__).resolve().parents[2]
+ALERTS = ROOT / "charts" / "shieldx-platform" / "files" / "alerts.yaml"
 RULES = [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
 METRIC = re.compile(r"\b(?:shieldx|credits|http|shadow)_[a-z0-9_]+")
 SUFFIXES = ("_bucket", "_count", "_sum", "_total")
@@ -30,6 +32,7 @@ def known() -> set[str]:
     measured = Measures.of(kinds(OperatorSettings.from_environment({}))).gauges
     runtime = RuntimeMetrics().registry
     SealingMetrics(runtime)
+    Told(runtime)
     return families(OperatorMetrics().registry) | families(runtime) | set(measured)
 
 
@@ -40,6 +43,13 @@ def test_an_alert_names_existing_metrics_and_says_what_to_do(rule: dict[str, Any
     assert named <= known
     assert {"summary", "description"} <= set(rule["annotations"])
     assert rule["labels"]["severity"] in {"critical", "warning"}
+
+
+def test_a_runbook_that_an_alert_names_is_there_and_says_when_it_is_for() -> None:
+    named = {(r["alert"], n) for r in RULES for n in re.findall(r"runbook ([a-z-]+)", r["annotations"]["description"])}
+    assert len(named) > 2
+    for alert, name in named:
+        assert f"`{alert}`" in (ROOT / "docs" / "runbooks" / f"{name}.md").read_text(encoding="utf-8"), name
 
 
 def test_accounts_that_nobody_compares_are_told_after_ten_days() -> None:

@@ -18,10 +18,20 @@ import httpx
 import pytest
 
 from dev.devserver.ports import LOOPBACK
-from tests.integration.harness import Api, Stack, assert_books_balance, new_id, new_tenant_id, problem_of
-from tests.integration.shadow.conftest import PRICE, billing, launch, start
+from tests.integration.harness import (
+    Api,
+    Stack,
+    assert_books_balance,
+    let_pass,
+    new_id,
+    new_tenant_id,
+    problem_of,
+    until,
+)
+from tests.integration.shadow.conftest import PRICE, admitted, billing, launch, start
 from tests.integration.shadow.guides import run_guide
 from tests.integration.shadow.test_api import lines, question, send
+from tests.integration.test_runbooks import blocks, run
 
 GUIDE = Path(__file__).resolve().parents[3] / "docs" / "guides" / "shadow-billing.md"
 FUNDS = 1000
@@ -325,6 +335,29 @@ def test_while_the_credits_service_is_away_nothing_is_asked_and_nothing_stays_he
     keeper.open()
     settled(stack, tenant)
     assert kinds(api, tenant) == ["reserve", "cancel"]
+
+
+def test_one_whose_hold_ended_before_its_commit_is_found_looked_up_and_paid_by_the_runbook(
+    paid: Api, keeper: Gate, stack: Stack, api: Api, tenant: str, tmp_path: Path
+) -> None:
+    which, how, take = blocks("evaluation-not-paid.md")
+    keeper.close({(tenant, "commit"): "before"})
+    eval_id = paid.http.post("/shadow/evaluate", json=question(tenant)).json()["eval_id"]
+    until(lambda: tenant in keeper.kept)
+    let_pass(stack, tenant, 100_000)
+    keeper.open()
+    settled(stack, tenant)
+    assert kinds(api, tenant) == ["reserve", "release"]
+    names = {"SHIELDX_DATABASE_URI_FILE": str(admitted(stack))}
+    seen = run(stack, which, tmp_path, **names)
+    told = re.search(rf"{eval_id} \| {tenant} +\| +{OWED} \| (\S+) \| .* \| the hold was expired before", seen.stdout)
+    assert told, seen.stdout + seen.stderr
+    assert '"state": "expired"' in run(stack, how, tmp_path, RESERVATION=told[1]).stdout
+    for _ in range(2):
+        done = run(stack, take, tmp_path, EVAL=eval_id, TENANT=tenant, OWED=str(OWED))
+        assert '"success":true' in done.stdout, done.stdout + done.stderr
+    assert kinds(api, tenant) == ["reserve", "release", "consume"]
+    assert api.balance(tenant).json()["available"] == FUNDS - OWED
 
 
 def test_holds_that_may_never_have_been_made_are_looked_up_one_at_a_time(paid: Api, stack: Stack, api: Api) -> None:

@@ -5,6 +5,8 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from shieldx_runtime.shadow.service.charge import ENDS
+
 _MAX_RULES: Final = 1000
 """Rules are named by tenants: beyond so many the labels begin anew."""
 
@@ -24,6 +26,9 @@ class Told:
         self._charges = Counter(
             "shadow_charges", "Paid evaluations by how their charge ended", ["result"], registry=registry
         )
+        for end in ENDS:
+            # from 0 on: a series that begins with its first count has not risen, and no alert would see it
+            self._charges.labels(end)
         self._credits = Counter("shadow_credits_charged", "Credits taken for evaluations", registry=registry)
 
     def watch_queue(self, size: Callable[[], int]) -> None:
