@@ -2,17 +2,19 @@
 
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Hook:
-    """`answers` are the statuses of its next answers; then it says 200."""
+    """`answers` are the statuses of its next answers; then it says 200. Each is given after `pause_s`."""
 
     def __init__(self) -> None:
         self.received: list[tuple[dict[str, str], bytes]] = []
         self.accepted: list[str] = []
         """The ids of those that were answered 200, in their order."""
         self.answers: list[int] = []
+        self.pause_s = 0.0
         hook = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -21,6 +23,7 @@ class Hook:
                 fields = {name.lower(): value for name, value in self.headers.items()}
                 status = hook.answers.pop(0) if hook.answers else 200
                 hook.received.append((fields, body))
+                time.sleep(hook.pause_s)
                 if status == 200:
                     hook.accepted.append(fields["webhook-id"])
                 self.send_response(status)

@@ -119,6 +119,29 @@ def test_after_its_last_try_an_alert_is_given_up_and_says_so(stack: Stack, api: 
     assert "credits_alert_deliveries_total" in stack.service.metrics()
 
 
+def test_alerts_of_a_rule_that_was_removed_while_they_were_being_sent_stop_nobody_elses(
+    stack: Stack, api: Api, hook: Hook
+) -> None:
+    tenant_id, other = api.tenant(100), api.tenant(100)
+    hook.answers, hook.pause_s = [503] * 4, 1.0
+    watch(api, tenant_id, hook.url, 10, 20, 30, 40)
+    api.consume(tenant_id, 95)
+    until(lambda: len(hook.received) == 4)
+    assert api.http.put(f"/credits/alerts/{tenant_id}", json={"thresholds": []}).json()["pending"] == 0
+    hook.pause_s = 0.0
+    time.sleep(1.5)
+    assert api.http.get(f"/credits/alerts/{tenant_id}").json()["pending"] == 0
+    # twice as many as are sent at a time, as a release before has left them
+    stack.sql(
+        "INSERT INTO credits.alerts (tenant_id, threshold, available, balance, version, next_attempt_at) "
+        "SELECT $1, n, 0, 0, 1, clock_timestamp() - interval '1 day' FROM generate_series(1, 40) AS n",
+        tenant_id,
+    )
+    watch(api, other, hook.url, 50)
+    api.consume(other, 60)
+    until(lambda: hook.told(other) == [(50, 40)], 10)
+
+
 def test_without_a_rule_nothing_is_told(stack: Stack, api: Api) -> None:
     tenant_id = api.tenant(10)
     assert api.http.get(f"/credits/alerts/{tenant_id}").json()["thresholds"] == []

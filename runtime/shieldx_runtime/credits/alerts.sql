@@ -22,7 +22,8 @@ SET attempts = attempts + 1, next_attempt_at = clock_timestamp() + make_interval
 FROM credits.alert_rules r
 WHERE r.tenant_id = o.tenant_id AND o.alert_id IN (
     SELECT alert_id FROM credits.alerts
-    WHERE next_attempt_at <= clock_timestamp()
+    -- one without a rule could not be sent, and would stand before all others for ever
+    WHERE next_attempt_at <= clock_timestamp() AND tenant_id IN (SELECT tenant_id FROM credits.alert_rules)
     ORDER BY next_attempt_at LIMIT $1 FOR UPDATE SKIP LOCKED)
 RETURNING o.alert_id, o.tenant_id, o.threshold, o.available, o.balance, o.version, o.crossed_at, o.attempts,
           r.webhook_url, r.secret_version;
@@ -31,10 +32,10 @@ RETURNING o.alert_id, o.tenant_id, o.threshold, o.available, o.balance, o.versio
 UPDATE credits.alerts SET delivered_at = clock_timestamp(), next_attempt_at = NULL, problem = NULL WHERE alert_id = $1;
 
 -- name: failed
--- $2: seconds until it is tried again; null: it is given up.
+-- $2: seconds until it is tried again; null: it is given up. One whose rule was removed meanwhile stays at its end.
 UPDATE credits.alerts
 SET next_attempt_at = clock_timestamp() + make_interval(secs => $2), problem = $3
-WHERE alert_id = $1;
+WHERE alert_id = $1 AND next_attempt_at IS NOT NULL;
 
 -- name: forget
 -- Ended ones that are older than $1 days, at most $2.
