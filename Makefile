@@ -46,7 +46,7 @@ image: $(UV) ## The container images, as archives in .state/images
 test: check test-unit test-integration test-e2e ## What CI runs: the four below, on this machine, in one go
 
 .PHONY: check
-check: venv ## Style, types, import rules, tidy rules, generated files up to date (seconds)
+check: venv ## Style, types (of tests and benches too), import rules, tidy rules, generated files up to date
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy

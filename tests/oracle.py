@@ -286,7 +286,12 @@ def main() -> None:
         settle_diary(told)
     else:
         ended = threading.Event()
-        threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+
+        def listen() -> None:
+            sys.stdin.read()
+            ended.set()
+
+        threading.Thread(target=listen, daemon=True).start()
         ask_until(told, ended.is_set)
     sys.stdout.write(Path(told["diary"]).read_text(encoding="utf-8"))
 

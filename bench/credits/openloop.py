@@ -100,10 +100,13 @@ class _Load:
 
 async def _main(url: str, rate: float, seconds: float, connections: int) -> None:
     place = urlsplit(url)
+    if place.hostname is None or place.port is None:
+        sys.exit(f"{url!r} names no host and port: give it as http://127.0.0.1:8080")
+    host, port = place.hostname, place.port
     load = _Load(place.netloc, sys.stdin.readline().strip())
     loop = asyncio.get_running_loop()
     for _ in range(connections):
-        await loop.create_connection(lambda: _Connection(load), place.hostname, place.port)
+        await loop.create_connection(lambda: _Connection(load), host, port)
     due = await load.run(rate, seconds)
     latencies = sorted(load.latencies_s)
     missing = due - len(latencies)

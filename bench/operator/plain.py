@@ -7,25 +7,27 @@ import argparse
 import asyncio
 import time
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import kopf
 from kubernetes.aio.client.api.core_v1_api import CoreV1Api
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.exceptions import ApiException
+from kubernetes.aio.client.models.v1_config_map import V1ConfigMap
 from kubernetes.aio.config.kube_config import new_client_from_config
 
 _api: dict[str, ApiClient] = {}
 
 
-async def _hold(spec: dict[str, Any], name: str, namespace: str, **_: Any) -> dict[str, int]:
+async def _hold(spec: kopf.Spec, name: str, namespace: str | None, **_: Any) -> dict[str, int]:
+    assert namespace is not None  # a widget has one
     data = dict(spec.get("data") or {})
     body: dict[str, Any] = {"metadata": {"name": name, "namespace": namespace}, "data": data}
     kopf.adopt(body)
     core = CoreV1Api(_api["api"])
     try:
-        await core.create_namespaced_config_map(namespace, body)
+        await core.create_namespaced_config_map(namespace, cast("V1ConfigMap", body))
     except ApiException as error:
         if error.status != HTTPStatus.CONFLICT:
             raise
@@ -46,7 +48,9 @@ def main() -> None:
     @kopf.on.startup()
     async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
         settings.posting.enabled = False
-        _api["api"] = await new_client_from_config(config_file=args.kubeconfig)
+        _api["api"] = await new_client_from_config(  # type: ignore[no-untyped-call]
+            config_file=args.kubeconfig
+        )
 
     for decorator in (kopf.on.create, kopf.on.update, kopf.on.resume):
         decorator(args.group, "v1", "widgets")(_hold)

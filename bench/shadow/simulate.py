@@ -69,7 +69,7 @@ def _cumulated(trials: int, share: float) -> list[float]:
 
 def worlds(number: int, chance: random.Random) -> list[World]:
     """Worlds such as evaluations meet: 200 to 20,000 samples, few attacks or many, weak rules and good ones."""
-    found = []
+    found: list[World] = []
     while len(found) < number:
         total = int(10 ** chance.uniform(2.3, 4.3))
         attacks = max(20, int(total * chance.uniform(0.05, 0.6)))

@@ -87,12 +87,12 @@ def main() -> None:
     who, path, workers, repeat = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     if who not in _WHO:
         sys.exit(f"{who!r} is none of {', '.join(_WHO)}")
-    once = {
+    once: dict[str, Callable[[], Callable[[], peers.Cells]]] = {
         "engine": lambda: _engine(path, workers),
         "loop": lambda: lambda: peers.loop(path, PATTERN),
         "pool": lambda: lambda: peers.pool(path, PATTERN, workers),
-    }[who]()
-    print(json.dumps(_measure(once, workers, repeat)))
+    }
+    print(json.dumps(_measure(once[who](), workers, repeat)))
     # no interpreter's farewell in the cold time
     sys.stdout.flush()
     os._exit(0)

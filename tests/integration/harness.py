@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 import httpx
+import redis
 
 from dev.devserver.ports import free_port
 from dev.devserver.postgres import Postgres
@@ -88,7 +89,7 @@ class Api:
         body = {"tenant_id": tenant_id, "amount": amount, "idempotency_key": key or new_id(), **more}
         return self.http.post("/credits/purchase", json=body)
 
-    def refund(self, transaction_id: str, amount: Any, key: str | None = None) -> httpx.Response:
+    def refund(self, transaction_id: object, amount: Any, key: str | None = None) -> httpx.Response:
         body = {"transaction_id": transaction_id, "amount": amount, "idempotency_key": key or new_id()}
         return self.http.post("/credits/refund", json=body)
 
@@ -208,6 +209,13 @@ def until(condition: Callable[[], bool], seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < ends, "it did not come to pass in time"
         time.sleep(0.1)
+
+
+def text_in(store: "redis.Redis", key: bytes | str) -> bytes:
+    """What Redis holds under the key. Raises: AssertionError."""
+    found = store.get(key)
+    assert isinstance(found, bytes), f"{key!r} holds {found!r}"
+    return found
 
 
 def in_time(**ahead: float) -> str:

@@ -14,7 +14,7 @@ from shieldx_runtime.core.cache import Cache
 from shieldx_runtime.core.metrics import Metrics
 from shieldx_runtime.credits.balances import BalanceCache, Floors, Local
 from shieldx_runtime.credits.model import Account
-from tests.integration.harness import Api, Stack, new_tenant_id
+from tests.integration.harness import Api, Stack, new_tenant_id, text_in
 
 
 @pytest.fixture
@@ -26,6 +26,7 @@ def store(stack: Stack) -> Iterator["redis.Redis"]:
 
 def _entry(store: "redis.Redis", tenant_id: str) -> bytes:
     (key,) = store.keys(f"shieldx:credits:*:balance:{tenant_id}")
+    assert isinstance(key, bytes)
     assert 0 < store.ttl(key) <= 60
     return key
 
@@ -41,7 +42,7 @@ def test_a_balance_is_read_from_redis_by_a_process_that_has_not_got_it(
 ) -> None:
     tenant_id = api.tenant(10)
     key = _entry(store, tenant_id)
-    store.set(key, store.get(key).replace(b'"balance":10', b'"balance":11'), keepttl=True)
+    store.set(key, text_in(store, key).replace(b'"balance":10', b'"balance":11'), keepttl=True)
     assert replica.balance(tenant_id).json()["balance"] == 11
     # and from its own memory after that
     store.delete(key)
@@ -159,7 +160,7 @@ class TestTiers:
             tiers.account = _account(tenant_id, 2)
             assert await tiers.read(tenant_id) == tiers.account
             # and Redis has it again
-            assert store.get(f"shieldx:credits:tiers:balance:{tenant_id}").startswith(b"2|")
+            assert text_in(store, f"shieldx:credits:tiers:balance:{tenant_id}").startswith(b"2|")
             store.close()
         finally:
             await tiers.close()
@@ -229,7 +230,7 @@ class TestTiers:
         await one.balances.written([_account(tenant_id, 1)])
         assert len(one.balances.local) == 1
         store = redis.Redis.from_url(stack.redis.uri)
-        store.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        store.client_kill_filter(_type="pubsub")
         store.close()
         await asyncio.sleep(0.5)
         assert len(one.balances.local) == 0

@@ -3,6 +3,7 @@
 import json
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -199,7 +200,7 @@ def test_a_key_with_a_right_id_and_a_wrong_secret_is_401(api: Api) -> None:
 
 def test_a_key_does_only_what_its_scopes_say(api: Api) -> None:
     tenant_id = api.tenant(10)
-    calls = {
+    calls: dict[str, Callable[[Api], httpx.Response]] = {
         "consume": lambda a: a.consume(tenant_id, 1),
         "purchase": lambda a: a.purchase(tenant_id, 1),
         "read": lambda a: a.balance(tenant_id),

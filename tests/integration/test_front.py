@@ -66,7 +66,8 @@ class Side:
         connection = self.open()
         for piece in pieces:
             connection.sendall(piece)
-        said, found = b"", []
+        said = b""
+        found: list[bytes] = []
         while len(found) < answers:
             head, end, rest = said.partition(b"\r\n\r\n")
             match = re.search(rb"\r\ncontent-length: (\d+)", head)

@@ -261,8 +261,8 @@ class TestHolds:
         first = api.commit(committed, 10, key)
         api.cancel(cancelled)
         assert api.commit(committed, 10, key).content == first.content
-        for call in (lambda: api.commit(committed, 10), lambda: api.cancel(committed)):
-            assert problem_of(call(), 409, "reservation-closed")["state"] == "committed"
+        for answer in (api.commit(committed, 10), api.cancel(committed)):
+            assert problem_of(answer, 409, "reservation-closed")["state"] == "committed"
         assert problem_of(api.commit(cancelled, 1), 409, "reservation-closed")["state"] == "cancelled"
         problem_of(api.commit(new_id(), 1), 404, "unknown-reservation")
         problem_of(api.cancel("x"), 422, "validation-failed")

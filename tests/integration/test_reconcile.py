@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from shieldx_contract import CREDITS_DIFFER_EXIT_CODE
-from tests.integration.harness import Api, Stack, problem_of, running_stack
+from tests.integration.harness import Api, Stack, problem_of, running_stack, text_in
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_a_cache_that_says_otherwise_is_named(stack: Stack, api: Api, replica: A
     api.balance(tenant_id)
     store = redis.Redis.from_url(stack.redis.uri)
     (name,) = store.keys(f"shieldx:credits:*:balance:{tenant_id}")
-    store.set(name, store.get(name).replace(b'"balance":71', b'"balance":99'), keepttl=True)
+    store.set(name, text_in(store, name).replace(b'"balance":71', b'"balance":99'), keepttl=True)
     store.close()
     assert reconcile(replica, tenant_id) == {"l2: balance": ("99", "71")}
 

@@ -14,6 +14,7 @@ from dev.objects import Objects
 from shieldx_operator.blocks import hold
 from shieldx_operator.blocks.resources import SECRET
 from shieldx_operator.engine.types import Obj
+from shieldx_operator.kinds.backup.view import RESOURCE as BACKUPS
 from shieldx_operator.kinds.restore.view import RESOURCE as RESTORES
 from tests.e2e.backup import s3
 from tests.e2e.backup.conftest import READY_WITHIN_S, ended
@@ -74,7 +75,7 @@ def _restore(world: World, name: str, **spec: object) -> Obj:
 
 def test_a_copy_in_a_bucket_is_sealed_listed_and_says_where_it_is(service: World, server: Objects, spent: int) -> None:
     assert spent
-    told = service.get(service.ref(s3.BACKUPS, "in-the-bucket"))["status"]
+    told = service.get(service.ref(BACKUPS, "in-the-bucket"))["status"]
     assert told["location"].startswith(f"s3://{s3.BUCKET}/good/{service.namespace}.credits/database/")
     names = {key.rpartition("/")[2] for key in s3.keys_below(service, server, "good/")}
     assert names == {"manifest.json", "database.dump", "verified.json"}

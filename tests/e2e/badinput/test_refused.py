@@ -18,7 +18,7 @@ CREATED = [case for case in REFUSED if not case.get("update")]
 UPDATED = [case for case in REFUSED if case.get("update")]
 
 
-def by_name(cases: list[dict[str, Any]]) -> Any:
+def by_name(cases: list[dict[str, Any]]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", cases, ids=[case["name"].replace(" ", "-") for case in cases])
 
 

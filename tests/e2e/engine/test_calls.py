@@ -22,7 +22,8 @@ class Service:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, Any, str]] = []
-        self.status, self.body, self.delay_s = 200, {"fine": True}, 0.0
+        self.status, self.delay_s = 200, 0.0
+        self.body: dict[str, Any] = {"fine": True}
         self.headers: dict[str, str] = {}
         self.url = ""
 

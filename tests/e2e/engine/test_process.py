@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from aiohttp import web
@@ -50,7 +51,7 @@ async def test_killed_at_random_moments_it_ends_in_the_right_state(ground: Arena
         await ground.create(name, data={"a": "1"}, second={"b": "2"}, password=True, finalizer=True)
     operator = operators.start(ground, name="op-last", lease="lease-last")
     for name in names:
-        await until(lambda name=name: is_ready(ground, name), 30, f"Widget {name} Ready")
+        await until(partial(is_ready, ground, name), 30, f"Widget {name} Ready")
     versions = await ground.versions()
     assert sum(k.startswith("configmaps/w") for k in versions) == 80
     for name in names:

@@ -133,6 +133,7 @@ def test_a_migration_that_fails_stalls_with_its_reason_while_the_old_pods_serve(
     """Somebody has made a table of the name that the next release's migration makes."""
     world, (status, before) = spare.world, spare.balance()
     assert status == requests.codes.ok
+    assert before is not None
     (old,) = world.pods(SERVICE, "api")
     world.sql(SERVICE, "CREATE TABLE credits.regions (somebodys text)")
     world.change(spare.ref, {"spec": {"version": next_release}})

@@ -4,6 +4,7 @@ import base64
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -251,6 +252,10 @@ def looks(world: World) -> float:
     return sum(_count(text.splitlines()) for text in texts)
 
 
+def looked_since(world: World, seen: float) -> bool:
+    return looks(world) > seen
+
+
 def _metrics_of(pod: Obj) -> str:
     return f"/api/v1/namespaces/shieldx-system/pods/{pod['metadata']['name']}:8081/proxy/metrics"
 
@@ -267,7 +272,7 @@ def test_a_second_look_at_what_is_right_writes_nothing(running: Running) -> None
     for number in range(3):
         seen = looks(world)
         world.change(running.ref, merge(str(number), "metadata", "annotations", "example.com/look-again"))
-        until("another look", lambda seen=seen: looks(world) > seen, 30)
+        until("another look", partial(looked_since, world, seen), 30)
     time.sleep(3)  # the last look ends
     assert written(running) == before
     assert world.get(running.ref)["status"] == status

@@ -32,7 +32,7 @@ CALL_TIMEOUT_S = 20
 Found = TypeVar("Found")
 
 
-def until(what: str, holds: Callable[[], Found], timeout_s: float = 30, every_s: float = 0.1) -> Found:
+def until(what: str, holds: Callable[[], Found | None], timeout_s: float = 30, every_s: float = 0.1) -> Found:
     """The first true answer of `holds`."""
     deadline_s = time.monotonic() + timeout_s
     while not (answer := holds()):

@@ -97,7 +97,13 @@ async def test_the_verdict_and_every_other_field_of_the_status_are_refused(scene
         "message": "",
         "lastTransitionTime": "2026-01-01T00:00:00Z",
     }
-    for forged in ({"conditions": [ready]}, {"question": QUESTION}, {"observedGeneration": 7}, {"inventory": []}):
+    forgeries: list[Obj] = [
+        {"conditions": [ready]},
+        {"question": QUESTION},
+        {"observedGeneration": 7},
+        {"inventory": []},
+    ]
+    for forged in forgeries:
         assert_forbidden(scene.mine.apply(1, entry(1), **forged), "nothing of the status but shards")
     assert set(await scene.ground.status("first")) == {"shards"}
 

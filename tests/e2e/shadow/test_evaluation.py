@@ -96,7 +96,7 @@ async def test_a_changed_rule_is_asked_anew_and_its_old_answer_goes_at_once(read
     await ready.change("one", rule={**SPEC["rule"], "pattern": "drop table"})
 
     async def asked_anew() -> bool:
-        return (await ready.status("one"))["question"] != before["question"]
+        return bool((await ready.status("one"))["question"] != before["question"])
 
     await until(asked_anew, 10, "the new question is seen")
     after = await ready.answer("one")

@@ -7,6 +7,8 @@ import os
 import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -81,14 +83,14 @@ async def evict(ground: Ground, pod: Obj) -> None:
     answer = await ground.client.api.call_api(
         "POST", url, header_params={"Content-Type": "application/json"}, body=body
     )
-    assert answer.status in (201, 404, 409), await answer.read()
+    assert answer.status in (201, 404, 409), await answer.read()  # type: ignore[no-untyped-call]
 
 
 async def test_an_operator_that_is_killed_at_any_moment_loses_and_doubles_nothing(ready: Ground) -> None:
     names = [f"one-{n}" for n in range(4)]
     for n, name in enumerate(names):
         operator = ready.start_operator()
-        await until(lambda operator=operator: _leads(operator.output), 60, "an operator that leads")
+        await until(partial(_leads, operator.output), 60, "an operator that leads")
         await ready.ask(name, **{**SPEC, "seed": n, "shards": 2, "workers": 1})
         await asyncio.sleep(random.random() * 2.5)  # noqa: S311 - any moment will do
         operator.kill()
@@ -99,8 +101,9 @@ async def test_an_operator_that_is_killed_at_any_moment_loses_and_doubles_nothin
         assert len(await ready.pods(name)) == 2, "nothing was done twice"
 
 
-async def _leads(output: Any) -> bool:
-    return any(json.loads(line).get("message") == "leads" for line in output.read_text().splitlines() if "{" in line)
+async def _leads(output: Path) -> bool:
+    lines = (await asyncio.to_thread(output.read_text)).splitlines()
+    return any(json.loads(line).get("message") == "leads" for line in lines if "{" in line)
 
 
 class Crash(BaseException):

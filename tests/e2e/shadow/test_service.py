@@ -16,7 +16,7 @@ KINDS = {
     kind: Resource(API_GROUP, "v1alpha1", kind, plural)
     for kind, plural in (("CreditsService", "creditsservices"), ("ShadowService", "shadowservices"))
 }
-SAMPLES = [
+SAMPLES: list[Obj] = [
     {"payload": f"/search?q=' or '1'='1&n={n}" if n % 3 == 0 else f"/search?q=shoes {n}", "n": n} for n in range(90)
 ]
 CALL = """

@@ -91,6 +91,7 @@ async def worker(ground: Ground, folder: Path, evaluation: Obj, account_name: st
     server = urlsplit(configuration.host)
     directory = folder / (pod["metadata"]["name"] if pod else f"{account_name}-unbound")
     directory.mkdir()
+    assert configuration.ssl_ca_cert is not None
     shutil.copyfile(configuration.ssl_ca_cert, directory / "ca.crt")
     (directory / "token").write_text(await token(ground, account_name, pod))
     metadata = evaluation["metadata"]

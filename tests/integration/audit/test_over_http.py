@@ -100,7 +100,8 @@ def test_a_transaction_is_proved_to_somebody_who_has_only_the_public_key(
     assert done.returncode == 0, done.stderr
     assert f"the log of {size} entries is the beginning" in done.stdout
 
-    for change in ({"leaf_index": 0}, {"entry": "2|forged"}, {"path": []}):
+    changes: tuple[dict[str, object], ...] = ({"leaf_index": 0}, {"entry": "2|forged"}, {"path": []})
+    for change in changes:
         forged = saved(tmp_path, "forged.json", {**json.loads(proof.read_text(encoding="utf-8")), **change})
         assert command("verify-proof", forged, "--public-key", public_key).returncode == 1
     assert auditor.readiness()[0] == 200

@@ -8,7 +8,7 @@ from shieldx_contract import ENV_DATABASE_URI_FILE
 from shieldx_contract import backup as names
 from shieldx_runtime.core.migrations import run as run_migrations
 from shieldx_runtime.core.roles import admit
-from shieldx_runtime.credits.roles import KEY_READER_GRANTS
+from shieldx_runtime.credits.roles import KEY_READER_GRANTS, RIGHTS
 from shieldx_runtime.shadow.roles import rights
 from shieldx_runtime.shadow.service.store import migrations as shadow_migrations
 from tests.integration.backup.world import World
@@ -46,7 +46,7 @@ def test_the_samples_of_a_shadow_service_are_in_the_dump_and_come_back_in_place(
     asyncio.run(run_migrations(uri_file, "shadow", shadow_migrations()))
     role = f"shadow_of_{world.database}"
     service_uri = world.uri_file("shadow-uri", f"postgresql://{role}:secret@127.0.0.1/{world.database}")
-    asyncio.run(admit(uri_file, Path(service_uri), rights(KEY_READER_GRANTS)))
+    asyncio.run(admit(uri_file, Path(service_uri), rights(KEY_READER_GRANTS, RIGHTS.schema)))
     world.spend()
     world.sql(
         "INSERT INTO shadow.samples (tenant_id, line) SELECT 'org-1', n::text::bytea FROM generate_series(1, 500) n"

@@ -16,7 +16,7 @@ from shieldx_operator.api.defaults import (
 from shieldx_operator.api.schema import structural, walk
 from shieldx_operator.api.tenant import TenantSpec
 
-MANAGED = {"database": {"managed": {}}, "cache": {"managed": {}}}
+MANAGED: dict[str, Any] = {"database": {"managed": {}}, "cache": {"managed": {}}}
 
 
 def effective_of(**spec: Any) -> EffectiveCreditsService:

@@ -12,7 +12,7 @@ from shieldx_operator.api.creditsservice import CreditsServiceSpec, ManagedCache
 from shieldx_operator.api.fields import cel_text
 from shieldx_operator.api.tenant import TenantSpec
 
-MANAGED = {"database": {"managed": {}}, "cache": {"managed": {}}}
+MANAGED: dict[str, Any] = {"database": {"managed": {}}, "cache": {"managed": {}}}
 
 
 @pytest.mark.parametrize(

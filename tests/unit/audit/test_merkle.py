@@ -131,7 +131,10 @@ def test_the_proofs_of_the_rfcs_example_are_the_nodes_that_it_names() -> None:
     """RFC 6962, section 2.1.3: seven leaves, nodes a to l as in its picture."""
     leaves = made_leaves(7)
     a, b, c, d, e, f, j = leaves
-    pair = lambda left, right: sha(b"\x01" + left + right)  # noqa: E731 - as short as in the RFC
+
+    def pair(left: bytes, right: bytes) -> bytes:
+        return sha(b"\x01" + left + right)
+
     g, h, i = pair(a, b), pair(c, d), pair(e, f)
     k, last = pair(g, h), pair(i, j)
     tiles = {Tile(0, 0): b"".join(leaves)}

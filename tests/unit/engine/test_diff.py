@@ -68,7 +68,10 @@ def policy(ingress: list[Any]) -> dict[str, Any]:
     }
 
 
-PEER = {"from": [{"podSelector": {"matchLabels": {"a": "b"}}}], "ports": [{"port": 8080, "protocol": "TCP"}]}
+PEER: dict[str, Any] = {
+    "from": [{"podSelector": {"matchLabels": {"a": "b"}}}],
+    "ports": [{"port": 8080, "protocol": "TCP"}],
+}
 
 
 @pytest.mark.parametrize(

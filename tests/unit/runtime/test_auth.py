@@ -1,6 +1,7 @@
 """Keys: how they are made, stored, found and refused."""
 
 import re
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -105,7 +106,7 @@ async def test_a_revocation_acts_within_5_s(
     authenticator: Authenticator, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(auth.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     key = keys.add()
     await authenticator.authenticate(f"Bearer {key}")
     await authenticator.authenticate(f"Bearer {key}")

@@ -1,5 +1,6 @@
 """The pure parts of the credits slice: hashes, floors, statements, migrations, keys of requests."""
 
+import time
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +11,6 @@ from shieldx_runtime.core import statements
 from shieldx_runtime.core.cache import Cache, Entry
 from shieldx_runtime.core.metrics import Metrics
 from shieldx_runtime.core.migrations import Migration, MigrationError, load, pending, schema_problem
-from shieldx_runtime.credits import balances
 from shieldx_runtime.credits.balances import Floors
 from shieldx_runtime.credits.model import Consume, Purchase, request_hash
 from shieldx_runtime.credits.schemas import parse_idempotency_key
@@ -73,7 +73,7 @@ class TestFloors:
 
     def test_they_go_when_no_older_balance_can_be_cached(self, monkeypatch: pytest.MonkeyPatch) -> None:
         now = 100.0
-        monkeypatch.setattr(balances.time, "monotonic", lambda: now)
+        monkeypatch.setattr(time, "monotonic", lambda: now)
         floors = Floors(60)
         floors.raise_to("org-1", 3)
         now += 59

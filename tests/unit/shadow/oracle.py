@@ -9,11 +9,15 @@ import math
 import re
 from collections import defaultdict
 from datetime import datetime
+from typing import Any
 
 import libinjection
 
+Rule = dict[str, Any]
+Row = dict[str, Any]
 
-def matches(rule: dict, rows: list[dict], train: set[int]) -> list[bool]:  # noqa: C901, PLR0911 - one case a type
+
+def matches(rule: Rule, rows: list[Row], train: set[int]) -> list[bool]:  # noqa: C901, PLR0911 - one case a type
     """For each row whether the rule matches it. `train` are the places of rows that a model learns from."""
     kind = rule["type"]
     if kind == "signature":
@@ -42,8 +46,8 @@ def matches(rule: dict, rows: list[dict], train: set[int]) -> list[bool]:  # noq
     return [together(answer[place] for answer in answers) for place in range(len(rows))]
 
 
-def _too_many(requests: int, window_s: int, rows: list[dict]) -> list[bool]:
-    seen = defaultdict(list)
+def _too_many(requests: int, window_s: int, rows: list[Row]) -> list[bool]:
+    seen: defaultdict[str, list[float]] = defaultdict(list)
     found = []
     for row in rows:
         now_s = datetime.fromisoformat(row["timestamp"]).timestamp()
@@ -52,9 +56,9 @@ def _too_many(requests: int, window_s: int, rows: list[dict]) -> list[bool]:
     return found
 
 
-def _scores(rows: list[dict], train: set[int]) -> list[float]:
-    pairs = defaultdict(int)
-    befores = defaultdict(int)
+def _scores(rows: list[Row], train: set[int]) -> list[float]:
+    pairs: defaultdict[tuple[int, int], int] = defaultdict(int)
+    befores: defaultdict[int, int] = defaultdict(int)
     for place in train:
         if rows[place]["label"] == "benign":
             text = b" " + rows[place]["payload"].encode()
@@ -71,7 +75,7 @@ def _scores(rows: list[dict], train: set[int]) -> list[float]:
     return scores
 
 
-def matrix(rule: dict, rows: list[dict], train: set[int]) -> tuple[int, int, int, int]:
+def matrix(rule: Rule, rows: list[Row], train: set[int]) -> tuple[int, int, int, int]:
     """TP, FP, TN, FN over the rows that nothing was trained on."""
     answers = matches(rule, rows, train)
     cells = {(True, True): 0, (False, True): 0, (False, False): 0, (True, False): 0}

@@ -41,7 +41,7 @@ def test_an_entry_says_which_shard_of_which_question_and_what_was_counted(settin
 def test_a_shard_is_judged_and_then_reported_once(settings: WorkerSettings) -> None:
     sent: list[bytes] = []
 
-    def transport(_: str, body: bytes) -> Answer:
+    def transport(path: str, body: bytes) -> Answer:  # noqa: ARG001 - a transport is called by these names
         sent.append(body)
         return Answer(200, b"{}")
 
