@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 70
-SOURCES = ("operator", "runtime", "contract", "verdict", "client", "dev", "bench")
+SOURCES = ("operator", "runtime", "contract", "verdict", "client", "dev", "bench", "tests")
 
 
 def python_files(*folders: str) -> list[Path]:

@@ -10,19 +10,9 @@ from shieldx_operator.blocks.resources import JOB, SECRET
 from shieldx_operator.engine.types import Failure, Obj, Plan, Ref, Results
 from shieldx_operator.kinds.backup import BackupKind
 from shieldx_operator.kinds.backup.view import POLICY_RESOURCE
+from tests.unit.kinds.backups import POLICY, credits_service, environment, held_secrets
 from tests.unit.kinds.world import SETTINGS, START, World, secret
 
-POLICY: Obj = {
-    "kind": "BackupPolicy",
-    "metadata": {"name": "nightly", "namespace": "team"},
-    "spec": {
-        "serviceRef": {"name": "credits"},
-        "destination": {"s3": {"endpoint": "http://s3.test:9000", "bucket": "copies", "credentials": {"name": "s3"}}},
-        "encryption": {"secretRef": {"name": "keys"}, "activeKey": "k1"},
-        "deadlineSeconds": 1000,
-    },
-    "status": {"version": "0.9.0"},
-}
 INLINE: Obj = {
     "policyRef": None,
     "serviceRef": {"name": "credits"},
@@ -42,11 +32,6 @@ RESULT: Obj = {
 }
 
 
-def credits_service(database: Obj | None = None) -> Obj:
-    effective = {"database": database or {"managed": {}}, "cache": {"managed": {}}}
-    return {"metadata": {"name": "credits", "namespace": "team"}, "status": {"effective": effective}}
-
-
 class Copying(World):
     """A world with one Backup, the policy and the service that it speaks of, and their Secrets."""
 
@@ -61,16 +46,7 @@ class Copying(World):
         self.lists |= {"Job warnings": []}
         self.put(POLICY_RESOURCE, "nightly", copy.deepcopy(POLICY))
         self.put(stores.CREDITS_RESOURCE, "credits", credits_service())
-        for held, values in {
-            "keys": {"k1": "x"},
-            "s3": {"access-key-id": "a", "secret-access-key": "b"},
-            "credits-db": {"uri": "postgresql://u:p@credits-db.team.svc:5432/credits"},
-            "credits-cache": {"uri": "redis://:p@credits-cache.team.svc:6379/0"},
-        }.items():
-            self.put(SECRET, held, secret("team", held, values))
-
-    def put(self, resource: Any, name: str, obj: Obj) -> None:
-        self.objects[Ref(resource, "team", name)] = obj
+        self.objects |= held_secrets()
 
     def settle(self) -> Plan:
         """Looks as the engine does, until the status says nothing new."""
@@ -85,11 +61,6 @@ class Copying(World):
     @property
     def job(self) -> Obj:
         return self.one("Job", f"{self.parent['metadata']['name']}-run")
-
-    @property
-    def told(self) -> Obj:
-        told: Obj = self.parent["status"]
-        return told
 
     def pod(self, message: Obj | str | None, name: str = "p1", **terminated: Any) -> None:
         text = json.dumps(message) if isinstance(message, dict) else message
@@ -112,10 +83,6 @@ class Copying(World):
 
 def planned(plan: Plan, kind: str) -> list[Obj]:
     return [o for o in plan.apply if isinstance(o, dict) and o["kind"] == kind]
-
-
-def environment(job: Obj) -> dict[str, str]:
-    return {e["name"]: e["value"] for e in job["spec"]["template"]["spec"]["containers"][0]["env"]}
 
 
 def test_a_backup_of_a_policy_runs_with_its_destination_keys_deadline_and_version() -> None:

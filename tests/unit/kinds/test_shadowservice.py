@@ -11,11 +11,11 @@ from shieldx_operator.engine.types import GeneratedSecret, Obj, Ref
 from shieldx_operator.kinds.creditsservice import CreditsServiceKind
 from shieldx_operator.kinds.shadowservice import ShadowServiceKind
 from shieldx_operator.kinds.shadowservice.view import CREDITS_RESOURCE, view
-from tests.unit.kinds.test_creditsservice import running as running_credits
-from tests.unit.kinds.world import SETTINGS, World, secret
+from tests.unit.kinds.creditsservice.world import MANAGED
+from tests.unit.kinds.creditsservice.world import running as running_credits
+from tests.unit.kinds.world import SETTINGS, World, mounted, secret
 
 CLAIM = Ref(PVC, "team", "pay-db")
-MANAGED: Obj = {"database": {"managed": {}}, "cache": {"managed": {}}}
 EXTERNAL: Obj = {
     "database": {"external": {"secretRef": {"name": "my-db", "key": "url"}}},
     "cache": {"external": {"secretRef": {"name": "my-cache", "key": "uri"}}},
@@ -48,13 +48,6 @@ def world(spec: Obj | None = None, effective: Obj | None = None, *, ready: int =
 def built(w: World) -> dict[str, Obj]:
     """What the plan applies, by kind and name."""
     return {f"{o['kind']} {o['metadata']['name']}": o for o in w.plan().apply if isinstance(o, dict)}
-
-
-def roll_out(w: World, replicas: int = 2) -> None:
-    deployment = w.one("Deployment", "shadow")
-    deployment["spec"].setdefault("replicas", replicas)
-    names = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
-    deployment["status"] = {"observedGeneration": 1, **dict.fromkeys(names, replicas)}
 
 
 def test_it_starts_when_the_credits_service_serves() -> None:
@@ -101,7 +94,7 @@ def test_the_pod_is_as_restricted_as_one_of_the_credits_service() -> None:
 def test_a_served_object_is_ready_and_says_where() -> None:
     w = world()
     w.step()
-    roll_out(w)
+    w.roll_out("shadow", 2)
     ready = w.condition("Ready")
     assert (ready.status, ready.reason) == ("True", "Available")
     told = w.parent["status"]
@@ -112,7 +105,7 @@ def test_a_served_object_is_ready_and_says_where() -> None:
 def test_it_goes_on_running_while_the_credits_service_is_away() -> None:
     w = world()
     w.step()
-    roll_out(w)
+    w.roll_out("shadow", 2)
     w.objects[Ref(CREDITS_RESOURCE, "team", "pay")] = credits_object(MANAGED, ready=0)
     w.step()
     assert w.one("Deployment", "shadow")
@@ -151,7 +144,7 @@ def test_stores_outside_are_reached_by_the_ports_of_their_uris() -> None:
 def test_a_newer_operator_restarts_nothing_and_changes_no_version() -> None:
     w = world()
     w.step()
-    roll_out(w)
+    w.roll_out("shadow", 2)
     w.status()
     newer = dataclasses.replace(SETTINGS, runtime_image="registry.test/platform:2.0.0", image_pull_policy="Always")
     before = copy.deepcopy(w.one("Deployment", "shadow")["spec"]["template"])
@@ -231,7 +224,7 @@ def test_evaluations_that_cost_nothing_reach_no_credits_service() -> None:
 def test_a_key_that_is_not_there_is_told_and_what_serves_goes_on(data: dict[str, str], reason: str) -> None:
     w = world()
     w.step()
-    roll_out(w)
+    w.roll_out("shadow", 2)
     before = copy.deepcopy(w.one("Deployment", "shadow")["spec"]["template"])
     w.parent["spec"] |= BILLING
     w.parent["metadata"]["generation"] = 2
@@ -262,12 +255,6 @@ def pod_of(w: World) -> Obj:
     return pod
 
 
-def secrets_of(pod: Obj, container: Obj) -> dict[str, str]:
-    """The Secrets that a container mounts, by their paths."""
-    named = {v["name"]: v["secret"]["secretName"] for v in pod["volumes"] if "secret" in v}
-    return {m["mountPath"]: named[m["name"]] for m in container["volumeMounts"] if m["name"] in named}
-
-
 def test_the_api_connects_by_a_role_of_its_own_that_the_owner_makes_before_it_starts() -> None:
     w = world()
     (made,) = [o for o in w.plan().apply if isinstance(o, GeneratedSecret)]
@@ -276,9 +263,9 @@ def test_the_api_connects_by_a_role_of_its_own_that_the_owner_makes_before_it_st
     pod = pod_of(w)
     (migrate,), (api,) = pod["initContainers"], pod["containers"]
     secrets = "/etc/shieldx/secrets"
-    assert secrets_of(pod, migrate) == {f"{secrets}/database": "shadow-db", f"{secrets}/database-owner": "pay-db"}
-    assert "pay-db" not in secrets_of(pod, api).values(), "the owner's password is not where requests are answered"
-    assert secrets_of(pod, api)[f"{secrets}/database"] == "shadow-db"
+    assert mounted(pod, migrate) == {f"{secrets}/database": "shadow-db", f"{secrets}/database-owner": "pay-db"}
+    assert "pay-db" not in mounted(pod, api).values(), "the owner's password is not where requests are answered"
+    assert mounted(pod, api)[f"{secrets}/database"] == "shadow-db"
     assert migrate["command"] == ["python", "-m", "shieldx_runtime", "shadow", "migrate"]
     assert {e["name"]: e["value"] for e in migrate["env"]} == {
         "SHIELDX_DATABASE_URI_FILE": f"{secrets}/database-owner/uri",
@@ -293,8 +280,8 @@ def test_where_the_user_has_made_a_role_for_the_credits_service_it_serves_here_t
     w = world(effective={**EXTERNAL, "database": {"external": external}})
     assert not [o for o in w.plan().apply if isinstance(o, GeneratedSecret)]
     pod = pod_of(w)
-    assert secrets_of(pod, pod["containers"][0])["/etc/shieldx/secrets/database"] == "my-db"
-    assert "my-owner" in secrets_of(pod, pod["initContainers"][0]).values()
+    assert mounted(pod, pod["containers"][0])["/etc/shieldx/secrets/database"] == "my-db"
+    assert "my-owner" in mounted(pod, pod["initContainers"][0]).values()
     values = {e["value"] for e in pod["initContainers"][0]["env"]}
     assert values == {"/etc/shieldx/secrets/database-owner/dsn", "/etc/shieldx/secrets/database/url"}
 

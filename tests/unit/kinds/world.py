@@ -7,16 +7,7 @@ from typing import Any
 
 from shieldx_operator.blocks.resources import ref_of
 from shieldx_operator.engine.secrets import materialize
-from shieldx_operator.engine.types import (
-    GeneratedSecret,
-    Kind,
-    Obj,
-    Observation,
-    Plan,
-    Ref,
-    Results,
-    Status,
-)
+from shieldx_operator.engine.types import GeneratedSecret, Kind, Obj, Observation, Plan, Ref, Resource, Results, Status
 from shieldx_operator.settings import OperatorSettings
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -37,6 +28,13 @@ def secret(namespace: str, name: str, values: Mapping[str, str], version: str = 
         "metadata": {"namespace": namespace, "name": name, "uid": f"uid-{name}", "resourceVersion": version},
         "data": {k: base64.b64encode(v.encode()).decode() for k, v in values.items()},
     }
+
+
+def mounted(pod: Obj, container: Obj | None = None) -> dict[str, str]:
+    """Names of Secrets by where a container, the pod's first if none is named, has them."""
+    named = {v["name"]: v["secret"]["secretName"] for v in pod["volumes"] if "secret" in v}
+    mounts = (container or pod["containers"][0])["volumeMounts"]
+    return {m["mountPath"]: named[m["name"]] for m in mounts if m["name"] in named}
 
 
 class World:
@@ -89,6 +87,23 @@ class World:
 
     def one(self, kind: str, name: str) -> Obj:
         return next(o for r, o in self.objects.items() if r.resource.kind == kind and r.name == name)
+
+    def roll_out(self, name: str, replicas: int) -> None:
+        """All pods of a Deployment serve."""
+        deployment = self.one("Deployment", name)
+        deployment["spec"].setdefault("replicas", replicas)
+        counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), replicas)
+        deployment["status"] = {"observedGeneration": 1, **counts}
+
+    @property
+    def told(self) -> Obj:
+        """The status as it was last told."""
+        told: Obj = self.parent["status"]
+        return told
+
+    def put(self, resource: Resource, name: str, obj: Obj) -> None:
+        """An object of the namespace `team`."""
+        self.objects[Ref(resource, "team", name)] = obj
 
     def pass_time(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)

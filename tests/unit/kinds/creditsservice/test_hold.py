@@ -1,7 +1,7 @@
 """What a CreditsService does while a Restore has its database to itself."""
 
 from shieldx_operator.blocks import hold
-from tests.unit.kinds.test_creditsservice import finish_job, make_stores_ready, running, world
+from tests.unit.kinds.creditsservice.world import finish_job, make_stores_ready, running, world
 from tests.unit.kinds.world import World
 
 HOLD = hold.ref("team", "pay")

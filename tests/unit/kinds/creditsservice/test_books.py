@@ -6,7 +6,7 @@ from shieldx_contract import CREDITS_DIFFER_EXIT_CODE
 from shieldx_operator.blocks.resources import CRON_JOB
 from shieldx_operator.engine.types import Failure, Ref, Results
 from shieldx_operator.kinds.creditsservice import CreditsServiceKind
-from tests.unit.kinds.test_creditsservice import MANAGED, running
+from tests.unit.kinds.creditsservice.world import MANAGED, running
 from tests.unit.kinds.world import World
 
 
