@@ -1,8 +1,9 @@
 """The benchmark's result as a table, as JSON, and as what must not be."""
 
-import json
 from pathlib import Path
 from typing import Any
+
+from bench.results import keep
 
 _SECTION = "## Operator engine"
 _MAX_RSS_MB = 150.0
@@ -45,23 +46,16 @@ def table(result: dict[str, Any]) -> str:
 
 def write(result: dict[str, Any], folder: Path) -> None:
     """Write bench/results/operator.json and the section of bench/RESULTS.md."""
-    results = folder / "results"
-    results.mkdir(exist_ok=True)
-    (results / "operator.json").write_text(json.dumps(result, indent=2, sort_keys=True) + "\n")
-    path = folder / "RESULTS.md"
-    text = path.read_text() if path.exists() else "# Results\n"
     machine = result["machine"]
     body = (
-        f"{_SECTION}\n\n`{result['command']}` (`make bench-operator`), at {result['commit']}, on "
+        f"`{result['command']}` (`make bench-operator`), at {result['commit']}, on "
         f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_gib']} GiB, Linux {machine['kernel']}, "
         f"Python {machine['python']}, the cluster on the same machine (load {machine['load_1min_at_start']}).\n\n"
         "Both operators make one ConfigMap for each Widget, on the same real API server, one after the other. "
         "The plain one has kopf handlers for create, update and resume; it has no resync to measure.\n\n"
         f"{table(result)}\n"
     )
-    before, _, rest = text.partition(_SECTION)
-    _, mark, after = rest.partition("\n## ")
-    path.write_text(before.rstrip() + "\n\n" + body + (mark + after if mark else ""))
+    keep(folder, "operator", result, _SECTION, body)
 
 
 def faults(result: dict[str, Any]) -> list[str]:

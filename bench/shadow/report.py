@@ -1,11 +1,12 @@
 """The results as JSON for machines and as a section of bench/RESULTS.md."""
 
-import json
 import os
 import platform
 import subprocess
 from pathlib import Path
 from typing import Any, Final
+
+from bench.results import keep
 
 _SECTION: Final = "## Shadow evaluation"
 _COVERAGE: Final = (0.93, 0.97)
@@ -55,22 +56,15 @@ def table(result: dict[str, Any]) -> str:
 
 def write(folder: Path, result: dict[str, Any]) -> None:
     """Write results/shadow.json and the section of RESULTS.md under `folder`."""
-    results = folder / "results"
-    results.mkdir(exist_ok=True)
-    (results / "shadow.json").write_text(json.dumps(result, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    path = folder / "RESULTS.md"
-    text = path.read_text(encoding="utf-8") if path.exists() else "# Results\n"
     body = (
-        f"{_SECTION}\n\n`make bench-shadow`, at {result['commit']}, on {result['machine']}, load "
+        f"`make bench-shadow`, at {result['commit']}, on {result['machine']}, load "
         f"{result['load_1min'][0]} at the start and {result['load_1min'][1]} at the end. Samples: {result['source']}; "
         "the rule is one regular expression; engine, loop and pool count the same matrix in turn.\n\n"
         f"{table(result)}\n\n{result['worlds']} worlds of 200 to 20,000 samples, {result['draws']} draws each, seed "
         f"{result['seed']}; `mean` is what a 95% interval promises. Of two equally good rules one is called better in "
         f"{result['false_better']:.1%}.\n"
     )
-    before, _, rest = text.partition(_SECTION)
-    _, mark, after = rest.partition("\n## ")
-    path.write_text(before.rstrip() + "\n\n" + body + (mark + after if mark else ""), encoding="utf-8")
+    keep(folder, "shadow", result, _SECTION, body)
 
 
 def faults(result: dict[str, Any]) -> list[str]:

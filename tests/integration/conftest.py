@@ -1,5 +1,4 @@
 from collections.abc import Iterator
-from contextlib import ExitStack
 
 import pytest
 
@@ -22,7 +21,5 @@ def api(stack: Stack) -> Api:
 @pytest.fixture(scope="session")
 def replica(stack: Stack) -> Iterator[Api]:
     """A client of another process of the same service."""
-    with ExitStack() as exits:
-        other = Api(stack.replica(exits).url, stack.admin_key)
-        exits.callback(other.close)
-        yield other
+    with stack.client_of_a_replica() as client:
+        yield client

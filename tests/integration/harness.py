@@ -150,12 +150,12 @@ class Stack:
     folder: Path
     admin_key: str
 
-    def replica(self, stack: ExitStack, **settings: str) -> CreditsProcess:
-        """Another process of the same service, started and stopped with `stack`."""
+    def process(self, stack: ExitStack, database_uri: str, **settings: str) -> CreditsProcess:
+        """Another process of the same service, which is not started yet and is stopped with `stack`."""
         shared = {name: self.service.environ[name] for name in SHARED}
         process = CreditsProcess(
             self.folder / f"replica-{next(_numbers)}",
-            database_uri=self.postgres.service_uri("credits"),
+            database_uri=database_uri,
             cache_uri=self.redis.uri,
             admin_key=self.admin_key,
             http_port=free_port(),
@@ -163,8 +163,28 @@ class Stack:
             settings={**shared, **settings},
         )
         stack.callback(process.stop)
+        return process
+
+    def replica(self, stack: ExitStack, **settings: str) -> CreditsProcess:
+        """Another process of the same service, started and stopped with `stack`."""
+        process = self.process(stack, self.postgres.service_uri("credits"), **settings)
         process.start()
         return process
+
+    @contextmanager
+    def client_of(self, process: CreditsProcess) -> Iterator[Api]:
+        """A client of a process of this service, with the administrator's key."""
+        client = Api(process.url, self.admin_key)
+        try:
+            yield client
+        finally:
+            client.close()
+
+    @contextmanager
+    def client_of_a_replica(self) -> Iterator[Api]:
+        """A client of another process of the same service."""
+        with ExitStack() as exits, self.client_of(self.replica(exits)) as client:
+            yield client
 
     def sql(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         return query(self.postgres.uri("credits"), statement, *arguments)

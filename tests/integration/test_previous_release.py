@@ -8,11 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dev.devserver.ports import free_port
-from dev.devserver.service import CreditsProcess
 from shieldx_runtime.core.migrations import load
 from tests.integration.harness import (
-    SHARED,
     Api,
     Stack,
     assert_books_balance,
@@ -49,23 +46,12 @@ def code(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def old(stack: Stack, code: Path) -> Iterator[Api]:
     """A client of a process of that release, on the same database and Redis, as the owner that it was."""
     with ExitStack() as exits:
-        shared = {name: stack.service.environ[name] for name in SHARED}
-        process = CreditsProcess(
-            stack.folder / f"previous-{code.name}",
-            database_uri=stack.postgres.uri("credits"),
-            cache_uri=stack.redis.uri,
-            admin_key=stack.admin_key,
-            http_port=free_port(),
-            health_port=free_port(),
-            settings={**shared, "PYTHONPATH": os.pathsep.join([str(code / "runtime"), str(code / "contract")])},
-        )
-        exits.callback(process.stop)
+        path = os.pathsep.join([str(code / "runtime"), str(code / "contract")])
+        process = stack.process(exits, stack.postgres.uri("credits"), PYTHONPATH=path)
         migration = process.migrate()
         assert migration.returncode == 0, migration.stderr
         process.start()
-        client = Api(process.url, stack.admin_key)
-        exits.callback(client.close)
-        yield client
+        yield exits.enter_context(stack.client_of(process))
 
 
 def test_every_migration_is_one_that_a_release_before_did_not_know() -> None:

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 
 import pytest
 import redis
@@ -27,10 +26,8 @@ def api(stack: Stack) -> Api:
 
 @pytest.fixture(scope="module")
 def replica(stack: Stack) -> Iterator[Api]:
-    with ExitStack() as exits:
-        other = Api(stack.replica(exits).url, stack.admin_key)
-        exits.callback(other.close)
-        yield other
+    with stack.client_of_a_replica() as client:
+        yield client
 
 
 def reconcile(api: Api, tenant_id: str) -> dict[str, tuple[str, str]]:

@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from dev.devserver.ports import LOOPBACK
+from tests.integration.guides import run_guide
 from tests.integration.harness import (
     Api,
     Stack,
@@ -29,7 +30,6 @@ from tests.integration.harness import (
     until,
 )
 from tests.integration.shadow.conftest import PRICE, admitted, billing, launch, start
-from tests.integration.shadow.guides import run_guide
 from tests.integration.shadow.test_api import lines, question, send
 from tests.integration.test_runbooks import blocks, run
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from tests.integration.guides import run_guide
 from tests.integration.harness import Api
-from tests.integration.shadow.guides import run_guide
 
 GUIDE = Path(__file__).resolve().parents[3] / "docs" / "guides" / "shadow-api.md"
 

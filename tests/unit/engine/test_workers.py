@@ -1,5 +1,6 @@
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
@@ -81,8 +82,10 @@ async def test_stopping_ends_what_runs_and_takes_nothing_more() -> None:
     assert made.dead == []
 
 
-@pytest.mark.parametrize("outcome", [Outcome("failed", retry=True), ApiError(500, "InternalError", "x")])
-async def test_a_failed_look_is_repeated_with_backoff(outcome: Outcome | ApiError) -> None:
+@contextlib.asynccontextmanager
+async def after_a_look(outcome: Outcome | ApiError) -> AsyncIterator[Workers]:
+    """Workers that have looked once at `w`, and what came of it."""
+
     async def reconcile(_: Ref) -> Outcome:
         if isinstance(outcome, Exception):
             raise outcome
@@ -92,36 +95,30 @@ async def test_a_failed_look_is_repeated_with_backoff(outcome: Outcome | ApiErro
     made.start()
     made.add(ref("w"))
     await asyncio.sleep(0.05)
+    yield made
+    await made.stop(timeout_s=1)
+
+
+def due_in_s(made: Workers) -> float:
     due_s = made.queue.next_due_s(made.monotonic())
     assert due_s is not None
-    assert 0.5 < due_s - made.monotonic() < 2.1
-    await made.stop(timeout_s=1)
+    return due_s - made.monotonic()
+
+
+@pytest.mark.parametrize("outcome", [Outcome("failed", retry=True), ApiError(500, "InternalError", "x")])
+async def test_a_failed_look_is_repeated_with_backoff(outcome: Outcome | ApiError) -> None:
+    async with after_a_look(outcome) as made:
+        assert 0.5 < due_in_s(made) < 2.1
 
 
 async def test_a_settled_object_is_looked_at_again_after_the_resync_period() -> None:
-    async def reconcile(_: Ref) -> Outcome:
-        return Outcome("unchanged")
-
-    made = workers(reconcile)
-    made.start()
-    made.add(ref("w"))
-    await asyncio.sleep(0.05)
-    due_s = made.queue.next_due_s(made.monotonic())
-    assert due_s is not None
-    assert 990 < due_s - made.monotonic() < 1001
-    await made.stop(timeout_s=1)
+    async with after_a_look(Outcome("unchanged")) as made:
+        assert 990 < due_in_s(made) < 1001
 
 
 async def test_an_object_that_is_gone_is_forgotten() -> None:
-    async def reconcile(_: Ref) -> Outcome:
-        return Outcome("gone")
-
-    made = workers(reconcile)
-    made.start()
-    made.add(ref("w"))
-    await asyncio.sleep(0.05)
-    assert len(made.queue) == 0
-    await made.stop(timeout_s=1)
+    async with after_a_look(Outcome("gone")) as made:
+        assert len(made.queue) == 0
 
 
 async def test_a_fault_on_one_object_takes_no_worker_from_the_others() -> None:
