@@ -25,6 +25,8 @@ from shieldx_runtime.credits.sealing_plan import ORIGIN_PREFIX, TreeState, Unsea
 MAX_LEAVES: Final = 64 * TILE_WIDTH
 _MAX_LINKS: Final = 4096
 _MAX_LINKS_OF_A_CHAIN: Final = 1024
+_PAUSE_S: Final = 0.003
+"""Between two tiles, each of which takes a tenth of it."""
 _FAULT_S: Final = 60.0
 _SQL: Final = statements.load(resources.files("shieldx_runtime.credits") / "sealing.sql")
 _logger = log.get(__name__)
@@ -110,7 +112,7 @@ class Sealer:
     async def seal_round(self) -> bool:
         """Seals at most MAX_LEAVES entries; whether there may be more. Raises: as `seal_if_due`."""
         state = await self._state()
-        rows = await self._database.fetch(_SQL["unsealed"], _MAX_LINKS_OF_A_CHAIN, _MAX_LINKS)
+        rows = await self._database.fetch(_SQL["unsealed"], _MAX_LINKS_OF_A_CHAIN, _MAX_LINKS, MAX_LEAVES * HASH_BYTES)
         links = [UnsealedLink(row["chain_id"], row["seq"], row["leaves"], row["hash"]) for row in rows]
         selection = select(links, state.chains, first_index=state.size, max_leaves=MAX_LEAVES)
         self._tell(selection.problems)
@@ -119,8 +121,8 @@ class Sealer:
         old_size = state.size
         for start in range(0, len(selection.leaves), TILE_WIDTH):
             state.edge.extend(selection.leaves[start : start + TILE_WIDTH])
-            # requests are answered between two tiles
-            await asyncio.sleep(0)
+            # what has piled up is sealed beside the requests, not instead of them
+            await asyncio.sleep(_PAUSE_S)
         head = checkpoint(state, selection.segments, self._clock())
         note = self._source.signer().sign(head)
         segments = selection.segments

@@ -1,14 +1,17 @@
 """Keys: how they are made, stored, found and refused."""
 
+import asyncio
 import re
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from shieldx_contract import API_KEY_PATTERN
 from shieldx_runtime.core import auth
-from shieldx_runtime.core.auth import Authenticator, Scope, StoredKey, hash_key, key_id_of, new_key
+from shieldx_runtime.core.auth import Authenticator, Scope, StoredKey, hash_key, header_digest, key_id_of, new_key
+from shieldx_runtime.core.faults import DatabaseUnavailableError
 from shieldx_runtime.core.problems import ProblemError
 
 PEPPER = b"pepper" * 4
@@ -21,10 +24,17 @@ class Keys:
     def __init__(self) -> None:
         self.stored: dict[str, StoredKey] = {}
         self.lookups = 0
+        self.away = False
+        self.answers = asyncio.Event()
+        self.answers.set()
 
     async def find(self, key_id: str) -> StoredKey | None:
         self.lookups += 1
-        return self.stored.get(key_id)
+        found = self.stored.get(key_id)
+        await self.answers.wait()
+        if self.away:
+            raise DatabaseUnavailableError("it is away")
+        return found
 
     def add(self, *, revoked: bool = False, expires_at: datetime | None = None) -> str:
         key_id, key = new_key()
@@ -37,6 +47,23 @@ class Keys:
 @pytest.fixture
 def keys() -> Keys:
     return Keys()
+
+
+class Clock:
+    """What `time.monotonic` says."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    return clock
 
 
 @pytest.fixture
@@ -102,17 +129,13 @@ async def test_everything_else_is_refused(authenticator: Authenticator, keys: Ke
         await _refused(authenticator, header)
 
 
-async def test_a_revocation_acts_within_5_s(
-    authenticator: Authenticator, keys: Keys, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = 1000.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
+async def test_a_revocation_acts_within_5_s(authenticator: Authenticator, keys: Keys, clock: Clock) -> None:
     key = keys.add()
     await authenticator.authenticate(f"Bearer {key}")
     await authenticator.authenticate(f"Bearer {key}")
     assert keys.lookups == 1
     keys.stored.clear()
-    now += 4.9
+    clock.now += 4.9
     await _refused(authenticator, f"Bearer {key}")
 
 
@@ -135,3 +158,84 @@ async def test_the_cache_of_keys_is_bounded(
     assert keys.lookups == 4
     await authenticator.authenticate(f"Bearer {made[0]}")
     assert keys.lookups == 5
+
+
+async def _turns() -> None:
+    """Lets the tasks go on: the event loop's clock may stand."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def _in_use(authenticator: Authenticator, keys: Keys) -> tuple[str, bytes]:
+    """An issued key that has just been found valid: the header with it, and what that is known by."""
+    header = f"Bearer {keys.add()}"
+    await authenticator.authenticate(header)
+    return header, header_digest(header.encode())
+
+
+async def test_a_key_in_use_never_makes_its_requests_wait_for_the_database(
+    authenticator: Authenticator, keys: Keys, clock: Clock
+) -> None:
+    _, digest = await _in_use(authenticator, keys)
+    for _ in range(20):
+        clock.now += 1.5
+        assert authenticator.known(digest) is not None
+        assert authenticator.known(digest) is not None
+        await _turns()
+    assert keys.lookups == 1 + 20 // 2
+
+
+async def test_a_revocation_is_seen_by_the_look_beside_the_requests(
+    authenticator: Authenticator, keys: Keys, clock: Clock
+) -> None:
+    header, digest = await _in_use(authenticator, keys)
+    (key_id,) = keys.stored
+    keys.stored[key_id] = replace(keys.stored[key_id], revoked=True)
+    clock.now += 2.5
+    assert authenticator.known(digest) is not None
+    await _turns()
+    assert authenticator.known(digest) is None
+    await _refused(authenticator, header)
+    assert keys.lookups == 2
+
+
+async def test_however_many_ask_for_a_key_it_is_looked_up_once(authenticator: Authenticator, keys: Keys) -> None:
+    header = f"Bearer {keys.add()}"
+    keys.answers.clear()
+    asked = [asyncio.create_task(authenticator.authenticate(header)) for _ in range(50)]
+    await _turns()
+    asked[0].cancel()
+    keys.answers.set()
+    found = await asyncio.gather(*asked[1:])
+    assert keys.lookups == 1
+    assert {principal.key_id for principal in found} == set(keys.stored)
+
+
+async def test_what_was_read_before_a_change_is_not_kept(authenticator: Authenticator, keys: Keys) -> None:
+    header = f"Bearer {keys.add()}"
+    (key_id,) = keys.stored
+    keys.answers.clear()
+    early = asyncio.create_task(authenticator.authenticate(header))
+    await _turns()
+    keys.stored[key_id] = replace(keys.stored[key_id], revoked=True)
+    authenticator.forget(key_id)
+    keys.answers.set()
+    await early
+    assert authenticator.known(header_digest(header.encode())) is None
+    await _refused(authenticator, header)
+
+
+async def test_while_the_database_is_away_a_key_is_believed_for_its_time_and_looked_up_once_a_second(
+    authenticator: Authenticator, keys: Keys, clock: Clock
+) -> None:
+    header, digest = await _in_use(authenticator, keys)
+    keys.away = True
+    for _ in range(20):
+        clock.now += 0.19
+        assert authenticator.known(digest) is not None
+        await _turns()
+    assert keys.lookups == 3
+    clock.now += 0.3
+    assert authenticator.known(digest) is None
+    with pytest.raises(DatabaseUnavailableError):
+        await authenticator.authenticate(header)
