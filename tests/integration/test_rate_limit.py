@@ -1,11 +1,17 @@
 """The rate limit of a key: on the way before FastAPI and on the ordinary one, by setting and by key."""
 
+import asyncio
 import re
+import time
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
+import redis
 
-from shieldx_contract import ENV_RATE_LIMIT
+from shieldx_contract import ENV_CACHE_URI_FILE, ENV_RATE_LIMIT
+from shieldx_runtime.core.cache import Cache
+from shieldx_runtime.core.metrics import Metrics
 from tests.integration.harness import Api, Stack, assert_books_balance, problem_of
 from tests.integration.test_front import ROUTE, Both, Side, fronted, status, wish
 
@@ -109,6 +115,74 @@ def test_the_service_has_a_limit_for_keys_without_one(stack: Stack, api: Api) ->
         answers = [client.balance(tenant_id) for _ in range(6)]
     assert [answer.status_code for answer in answers] == [200] * 4 + [429] * 2
     assert answers[0].headers["ratelimit-policy"] == '"key";q=4;w=10'
+
+
+def left(client: Api, tenant_id: str) -> int:
+    """What an answer says that is left, this request counted; -1: it was refused."""
+    answer = client.balance(tenant_id)
+    told = re.match(r'"key";r=(\d+);', answer.headers["ratelimit"])
+    assert told
+    return int(told[1]) if answer.status_code == 200 else -1
+
+
+def test_replicas_let_through_together_what_the_limit_of_a_key_says(stack: Stack, api: Api, replica: Api) -> None:
+    tenant_id = api.tenant(100)
+    key = limited(api, 40, tenant_id)
+    with api.with_key(key) as one, replica.with_key(key) as other:
+        assert [left(one, tenant_id) for _ in range(25)] == [*range(39, 14, -1)]
+        assert left(other, tenant_id) == 39, "it has yet to hear of the others"
+        time.sleep(0.6)
+        assert left(other, tenant_id) == 13
+        time.sleep(0.6)
+        seen = [left(one, tenant_id) for _ in range(15)]
+        assert seen == [*range(12, -1, -1), -1, -1]
+        time.sleep(0.6)
+        assert left(other, tenant_id) == -1
+        answer = other.balance(tenant_id)
+        assert 1 <= int(answer.headers["retry-after"]) <= 10
+    (name,) = redis.Redis.from_url(stack.redis.uri).keys(f"shieldx:credits:*:quota:{key.split('_')[1]}")
+    assert name
+
+
+def test_without_redis_each_replica_counts_alone_and_no_request_fails(stack: Stack, api: Api, tmp_path: Path) -> None:
+    tenant_id = api.tenant(100)
+    key = limited(api, 5, tenant_id)
+    nowhere = tmp_path / "uri"
+    nowhere.write_text("redis://127.0.0.1:1/0", encoding="utf-8")
+    with ExitStack() as exits:
+        alone = Api(stack.replica(exits, **{ENV_CACHE_URI_FILE: str(nowhere)}).url, key)
+        exits.callback(alone.close)
+        with api.with_key(key) as one:
+            assert [left(one, tenant_id) for _ in range(5)] == [4, 3, 2, 1, 0]
+            time.sleep(0.6)
+            assert [left(alone, tenant_id) for _ in range(6)] == [4, 3, 2, 1, 0, -1]
+
+
+async def test_what_goes_beyond_a_limit_counts_in_the_windows_that_follow(stack: Stack, tmp_path: Path) -> None:
+    file = tmp_path / "uri"
+    file.write_text(stack.redis.uri, encoding="utf-8")
+    cache = Cache(file, ttl_s=60, metrics=Metrics())
+
+    async def add(used: int, name: str = "one") -> tuple[int, float]:
+        told = await cache.add_up(f"quota:{tmp_path.name}:", [(name, used, 5, 1.0)], 1)
+        assert told is not None
+        return told[0]
+
+    try:
+        assert (await add(0)) == (0, 1.0)
+        assert (await add(3))[0] == 3
+        used, left_s = await add(10)
+        assert used == 13
+        assert 1.0 < left_s <= 2.0, "after two windows three of five are used, and two are left"
+        assert (await add(1, "another"))[0] == 1
+        await asyncio.sleep(left_s + 0.01)
+        used, left_s = await add(1)
+        assert used == 4
+        assert left_s <= 1.0
+        await asyncio.sleep(left_s + 0.01)
+        assert (await add(2))[0] == 2
+    finally:
+        await cache.close()
 
 
 def test_who_is_not_known_has_no_limit_to_be_told(api: Api) -> None:

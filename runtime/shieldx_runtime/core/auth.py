@@ -130,7 +130,7 @@ class Authenticator:
     def __init__(self, *, pepper: bytes, admin_key: str, lookup: Lookup, rate_limit: int = DEFAULT_RATE_LIMIT) -> None:
         """`rate_limit` is for keys that have none of their own, the administrator's among them."""
         self._pepper = pepper
-        self._quotas = Quotas(rate_limit)
+        self.quotas = Quotas(rate_limit)
         self._admin_hash = hash_key(pepper, admin_key)
         self._admin = Principal(f"bootstrap-{key_id_of(admin_key)}", None, frozenset(Scope), Quota(rate_limit))
         self._lookup = lookup
@@ -161,7 +161,7 @@ class Authenticator:
         known = stored.key_hash if stored else b"\0" * len(presented)
         if not hmac.compare_digest(presented, known) or stored is None or stored.revoked or _expired(stored):
             raise _refusal("the key is unknown, revoked or expired: use another one", "invalid_token")
-        quota = self._quotas.of(stored.key_id, stored.rate_limit)
+        quota = self.quotas.of(stored.key_id, stored.rate_limit)
         principal = Principal(stored.key_id, stored.tenant_id, stored.scopes, quota)
         self._remember(header, principal, found)
         return principal

@@ -41,9 +41,37 @@ end
 if ARGV[2] ~= '' then redis.call('PUBLISH', ARGV[2], ARGV[3]) end
 return 1
 """
+_ADD_UP: Final = """
+local time, window, all = redis.call('TIME'), tonumber(ARGV[1]), {}
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+for _, count in ipairs(cmsgpack.unpack(ARGV[2])) do
+  local key, used, limit, ends = count[1], count[2], count[3], now + count[4]
+  local was = redis.pcall('HMGET', key, 'used', 'ends')
+  if was.err then redis.call('DEL', key) end
+  local before, ended = tonumber(was[1]), tonumber(was[2])
+  if before and ended then
+    if now < ended then
+      used, ends = used + before, ended
+    else
+      local windows = math.floor((now - ended) / window) + 1
+      local beyond = before - windows * limit
+      if beyond > 0 then used, ends = used + beyond, ended + windows * window end
+    end
+  end
+  local left = ends - now + math.max(0, math.floor(used / limit) - 1) * window
+  if used > 0 then
+    redis.call('HSET', key, 'used', string.format('%.0f', used), 'ends', string.format('%.0f', ends))
+    redis.call('PEXPIRE', key, left + window)
+  end
+  table.insert(all, {used, left})
+end
+return all
+"""
+"""What is beyond a window's limit counts in the next ones, and who is told of it is told when those are over, too."""
 _pack: Final = msgspec.msgpack.Encoder().encode
 _logger = log.get(__name__)
 _outages: Final = log.Seldom(1.0)
+_refusals: Final = log.Seldom(60.0)
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -81,6 +109,7 @@ class Cache:
         metrics.watch(self._breaker)
         self._redis = _client(uri_file)
         self._set_if_newer = self._redis.register_script(_SET_IF_NEWER)
+        self._add_up = self._redis.register_script(_ADD_UP)
 
     @property
     def breaker(self) -> Breaker:
@@ -131,6 +160,38 @@ class Cache:
             raise
         self._breaker.succeeded()
         return True
+
+    async def add_up(
+        self, prefix: str, counts: Sequence[tuple[str, int, int, float]], window_s: int
+    ) -> list[tuple[int, float]] | None:
+        """Adds what was used of limits to what others have used of them.
+
+        Each is a name, an amount, the limit, and how many seconds are left of the window if it is the first to tell.
+
+        Gives for each what all have used of the window that is open, and in how many seconds there is something left
+        again, or the window ends. What goes beyond a limit counts in the windows that follow. None: Redis was not
+        reached; what was used may have been added.
+        """
+        if self._ttl_s == 0 or not self._breaker.admit():
+            return None
+        named = [(prefix + name, used, limit, int(left_s * 1000)) for name, used, limit, left_s in counts]
+        try:
+            async with asyncio.timeout(_CALL_TIMEOUT_S):
+                told = await self._add_up(args=[window_s * 1000, _pack(named)])
+        except ResponseError as error:
+            # it is there, and will not have this: balances need not suffer from it
+            self._breaker.succeeded()
+            if _refusals.due():
+                _logger.warning("rate limits are not shared: Redis refuses it", problem=_words(error))
+            return None
+        except (RedisError, OSError, TimeoutError) as error:
+            self._failed(error)
+            return None
+        except asyncio.CancelledError:
+            self._breaker.given_up()
+            raise
+        self._breaker.succeeded()
+        return [(used, left_ms / 1000) for used, left_ms in told]
 
     async def listen(self, channel: str, hear: Callable[[bytes], None], lost: Callable[[], None]) -> None:
         """Hands every message of `channel` to `hear`, for ever; `lost` is called where some may have been missed."""

@@ -26,7 +26,7 @@ _COMMON: Final = (
 )
 _RATE_HEADERS: Final[dict[str, Any]] = {
     "RateLimit-Policy": {
-        "description": "`q` requests of a key within `w` seconds, in each replica "
+        "description": "`q` requests of a key within `w` seconds, as the replica that answers knows it "
         "(draft-ietf-httpapi-ratelimit-headers-10).",
         "schema": {"type": "string"},
         "example": '"key";q=500000;w=10',

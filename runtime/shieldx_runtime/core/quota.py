@@ -1,11 +1,15 @@
 """How many requests a key may make: a count for each window of time, in this process, without I/O.
 
+What other processes have counted of a key with a limit of its own comes in from outside: `quota_sharing`.
+
 Told in the fields `RateLimit-Policy` and `RateLimit` of draft-ietf-httpapi-ratelimit-headers-10: `q` requests in `w`
 seconds, of which `r` are left for the next `t` seconds.
 """
 
 import math
 from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from shieldx_runtime.core.problems import Kind, ProblemError
@@ -21,19 +25,31 @@ EXCEEDED: Final = Kind("quota-exceeded", 429, "Quota exceeded")
 class Quota:
     """One key's window. Times are of `time.perf_counter`."""
 
-    __slots__ = ("_ends", "_left", "_limit", "_policy")
+    __slots__ = ("_begins", "_ends", "_left", "_limit", "_policy", "_told", "shared")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, begins: "Callable[[Quota], None] | None" = None) -> None:
+        """`begins` is called at the beginning of each window."""
+        self._begins = begins
         self._limit = 0
         self._left = 0
+        self._told = 0
+        """What was left when others were told last: what has been used since, they have yet to hear of."""
         self._ends = 0.0
         self._policy = b""
+        self.shared = False
+        """Whether the limit is one for all processes."""
         self.set_limit(limit)
+
+    @property
+    def limit(self) -> int:
+        return self._limit
 
     def set_limit(self, limit: int) -> None:
         """Another limit counts at once: what was used of the window stays used."""
         if limit != self._limit:
+            untold = self._told - self._left
             self._left = max(0, self._left + limit - self._limit)
+            self._told = self._left + untold
             self._limit = limit
             self._policy = b'"%b";q=%d;w=%d' % (POLICY.encode(), limit, WINDOW_S)
 
@@ -41,8 +57,31 @@ class Quota:
         """Whether a request that came at `now` may be answered; whoever answers it counts it."""
         if now >= self._ends:
             self._ends = now + WINDOW_S
-            self._left = self._limit
+            self._left = self._told = self._limit
+            if self._begins is not None:
+                self._begins(self)
         return self._left > 0
+
+    def is_over(self, now: float) -> bool:
+        """Whether the window that began last has ended."""
+        return now >= self._ends
+
+    def tell(self) -> tuple[int, float]:
+        """How many requests were counted since it was asked last, and when the window ends."""
+        untold, self._told = self._told - self._left, self._left
+        return untold, self._ends
+
+    def hear(self, window: float, used: int, left_s: float, now: float) -> None:
+        """All processes together have used so many, and count anew `left_s` after `now`.
+
+        `window` is the end that was told with it: for one that is over by now it says nothing.
+        """
+        if window != self._ends:
+            return
+        untold = self._told - self._left
+        self._left = max(0, self._limit - used - untold)
+        self._told = self._left + untold
+        self._ends = now + left_s
 
     def count(self) -> None:
         self._left -= 1
@@ -77,21 +116,30 @@ class Quota:
 
 
 class Quotas:
-    """The windows of the keys that came last, at most 10,000. `limit` is for a key that has none of its own."""
+    """The windows of the keys that came last, at most 10,000. `limit` is for a key that has none of its own.
+
+    `shared` are those that may be open of keys with a limit of their own, by their ids.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._quotas: OrderedDict[str, Quota] = OrderedDict()
+        self.shared: dict[str, Quota] = {}
 
     def of(self, key_id: str, own_limit: int | None = None) -> Quota:
         """The window of a key, the same one as long as the key is in use."""
         limit = own_limit or self._limit
         quota = self._quotas.get(key_id)
         if quota is None:
-            quota = self._quotas[key_id] = Quota(limit)
+            quota = self._quotas[key_id] = Quota(limit, partial(self._begins, key_id))
             if len(self._quotas) > _MAX_KEYS:
                 self._quotas.popitem(last=False)
         else:
             quota.set_limit(limit)
             self._quotas.move_to_end(key_id)
+        quota.shared = own_limit is not None
         return quota
+
+    def _begins(self, key_id: str, quota: Quota) -> None:
+        if quota.shared and (len(self.shared) < _MAX_KEYS or key_id in self.shared):
+            self.shared[key_id] = quota

@@ -6,6 +6,7 @@ import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from fastapi import FastAPI
@@ -21,6 +22,7 @@ from shieldx_runtime.core.front import behind
 from shieldx_runtime.core.health import Check, Health, build_app
 from shieldx_runtime.core.metrics import Metrics
 from shieldx_runtime.core.migrations import Migration, schema_problem
+from shieldx_runtime.core.quota_sharing import Sharing
 from shieldx_runtime.core.server import listen, serve
 from shieldx_runtime.core.settings import ServeSettings
 from shieldx_runtime.credits.alert_parts import AlertParts
@@ -82,13 +84,16 @@ class _Process:
             lookup=self.repository.key,
             rate_limit=settings.rate_limit,
         )
+        namespace = _namespace(target_of(settings.database.uri_file))
         self.balances = BalanceCache(
             self.cache,
             Local(min(L1_TTL_S, settings.cache_ttl_s)),
             Floors(settings.cache_ttl_s + _FLOOR_MARGIN_S),
-            _namespace(target_of(settings.database.uri_file)),
+            namespace,
             self.metrics,
         )
+        add_up = partial(self.cache.add_up, f"shieldx:credits:{namespace}:quota:")
+        self.sharing = Sharing(self.authenticator.quotas, add_up)
         self.admission = Admission()
         self.warmup = Warmup(self.control, self.balances)
         self.health = Health(_checks(self.control, self.cache, migrations(), self.warmup))
@@ -172,6 +177,7 @@ async def run(settings: ServeSettings, audit: AuditSettings) -> None:
             asyncio.create_task(_settle(service), name="settling"),
             asyncio.create_task(_tell_again(process.balances), name="late news"),
             asyncio.create_task(process.balances.listen(), name="news of other processes"),
+            asyncio.create_task(process.sharing.run(), name="rate limits"),
         ]
         try:
             await serve(

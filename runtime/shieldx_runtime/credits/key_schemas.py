@@ -24,7 +24,9 @@ class _KeyBody(Body):
     scopes: Scopes
     expires_at: Moment = None
     rate_limit: RateLimit | None = Field(
-        default=None, description=f"Requests within {WINDOW_S} s, in each replica; null: the service's own limit."
+        default=None,
+        description=f"Requests within {WINDOW_S} s, for all replicas together; null: the service's own limit, which "
+        "each replica counts for itself.",
     )
 
     @model_validator(mode="after")
