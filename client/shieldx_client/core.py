@@ -10,6 +10,12 @@ from typing import Any, Final
 RETRIED: Final = frozenset({408, 409, 429, 502, 503, 504})
 """Statuses after which the same request with the same key is right: of 409, only a request in flight."""
 _IN_FLIGHT: Final = "request-in-flight"
+_AVAILABLE: Final = "available"
+_REQUIRED: Final = "required"
+_OF_ANOTHER: Final = {
+    "title": "No answer of the credits API",
+    "detail": "something on the way answered in its place: check the URL; the same idempotency_key tells what happened",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +71,11 @@ class InsufficientCreditsError(ApiError):
 
     @property
     def available(self) -> int:
-        return int(self.problem["available"])
+        return int(self.problem[_AVAILABLE])
 
     @property
     def required(self) -> int:
-        return int(self.problem["required"])
+        return int(self.problem[_REQUIRED])
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +136,7 @@ class Answer:
     @property
     def retry_after_s(self) -> float:
         text = self.headers.get("retry-after", "")
-        return float(text) if text.isdigit() else 0.0
+        return float(text) if text.isascii() and text.isdigit() else 0.0
 
     @property
     def may_be_retried(self) -> bool:
@@ -140,26 +146,32 @@ class Answer:
 
 def moving(path: str, members: Mapping[str, Any], idempotency_key: str | None) -> Request:
     """A call that moves credits, with a key of its own. Members that are None are left out."""
-    key = idempotency_key or str(uuid.uuid4())
+    # an empty key is no key that was left out: a new one for each retry would charge each time
+    key = str(uuid.uuid4()) if idempotency_key is None else idempotency_key
     body = {name: value for name, value in members.items() if value is not None}
     return Request("POST", path, {**body, "idempotency_key": key}, key)
 
 
-def checked(request: Request, answer: Answer) -> Answer:
-    """The answer, if the service did what it was asked. Raises: ApiError."""
-    if answer.status < 300:  # noqa: PLR2004 - success
-        return answer
-    kind = InsufficientCreditsError if answer.status == 402 else ApiError  # noqa: PLR2004 - payment required
-    raise kind(answer.status, answer.document, request.key, unsure=answer.unsure)
+def checked(request: Request, answer: Answer, *members: str) -> dict[str, Any]:
+    """The members of the answer, if the service did what it was asked. Raises: ApiError."""
+    document = answer.document
+    if answer.status < 300 and all(name in document for name in members):  # noqa: PLR2004 - success
+        return document
+    if answer.status < 300:  # noqa: PLR2004 - as above
+        raise ApiError(answer.status, _OF_ANOTHER, request.key, unsure=True)
+    insufficient = answer.status == 402 and _AVAILABLE in document and _REQUIRED in document  # noqa: PLR2004 - payment required
+    kind = InsufficientCreditsError if insufficient else ApiError
+    raise kind(answer.status, document, request.key, unsure=answer.unsure)
 
 
 def movement(request: Request, answer: Answer) -> Movement:
-    document = checked(request, answer).document
+    document = checked(request, answer, "transaction_id", "balance")
     return Movement(document["transaction_id"], document["balance"], answer.replayed, request.key or "")
 
 
 def reservation(request: Request, answer: Answer) -> Reservation:
-    document = checked(request, answer).document
+    members = ("reservation_id", "amount", "balance", "available", "expires_at")
+    document = checked(request, answer, *members)
     return Reservation(
         reservation_id=document["reservation_id"],
         amount=document["amount"],
@@ -172,5 +184,5 @@ def reservation(request: Request, answer: Answer) -> Reservation:
 
 
 def balance(request: Request, answer: Answer) -> Balance:
-    document = checked(request, answer).document
+    document = checked(request, answer, *Balance.__slots__)
     return Balance(**{name: document[name] for name in Balance.__slots__})
