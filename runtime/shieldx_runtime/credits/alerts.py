@@ -126,10 +126,14 @@ def is_public(address: str) -> bool:
             found = inner
         elif found in _NAT64:
             found = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+        elif found not in _GLOBAL_UNICAST:
+            # what is left of version 6 is somebody's own: site-local, translated, compatible with version 4
+            return False
     return found.is_global and not found.is_multicast
 
 
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+_GLOBAL_UNICAST: Final = ipaddress.ip_network("2000::/3")
 
 
 def _is_address(host: str) -> bool:
