@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
+from shieldx_runtime.credits.http import write_cursor
 from shieldx_runtime.credits.openapi import document
 from shieldx_runtime.credits.routes import build_api
 
@@ -48,9 +49,15 @@ WRONG: Final[dict[str, list[Any]]] = {
     "secret_version": [0, -1, "1", 1.5, 10**9],
 }
 _BAD_PATHS: Final = ["Org", "a b", "%00", "a" * 64, "..", "-", "é", "x\ny", "%ff", "{}", "'", "a%2fb", "%"]
+_FAR_AWAY: Final = "0001-01-01T00:00:00+14:00"
+_ID: Final = "7d3f8a52-3c1e-4b5a-9f0e-2a6b1c8d4e90"
 _BAD_QUERIES: Final = {
     "limit": ["0", "-1", "x", "1.5", "99999999", "", "9" * 5000],
-    "cursor": ["x", "!", "é", "MQ", "e30", "x" * 257, "%00"],
+    "cursor": [
+        *("x", "!", "é", "MQ", "e30", "x" * 257, "%00"),
+        *map(write_cursor, ("transactions", "keys", "account", "grants"), ("9" * 30, "\0", "x", _FAR_AWAY + " " + _ID)),
+        *map(write_cursor, (_FAR_AWAY, "2030-W01-1"), (_ID, _ID)),
+    ],
     "kind": ["x", "", "consume,refund"],
     "at": ["x", "5", "2030-01-01", "9" * 100],
     "since": ["x", "0", "2030-02-30T00:00:00Z"],

@@ -4,6 +4,7 @@ import base64
 import binascii
 import uuid
 from collections.abc import Callable
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Path, Request
@@ -14,7 +15,7 @@ from shieldx_runtime.core.auth import Principal, Scope
 from shieldx_runtime.core.problems import ProblemError, invalid_field
 from shieldx_runtime.credits import problems
 from shieldx_runtime.credits.model import Account, Receipt
-from shieldx_runtime.credits.schemas import BalanceAnswer, MovementAnswer, TenantId, parse_idempotency_key
+from shieldx_runtime.credits.schemas import BalanceAnswer, MovementAnswer, TenantId, parse_idempotency_key, read_moment
 from shieldx_runtime.credits.service import CreditsService
 
 IDEMPOTENCY_HEADER: Final = "Idempotency-Key"
@@ -103,6 +104,17 @@ def read_cursor(cursor: str, parts: int) -> list[str]:
     if len(found) != parts:
         raise bad_cursor()
     return found
+
+
+def read_place(moment: str, identifier: str) -> tuple[datetime, uuid.UUID]:
+    """Time and id out of a cursor, as the database takes them. Raises: ProblemError 422, they are none."""
+    try:
+        at, row_id = read_moment(moment), uuid.UUID(identifier)
+    except ValueError as error:
+        raise bad_cursor() from error
+    if at is None:
+        raise bad_cursor()
+    return at, row_id
 
 
 def bad_cursor() -> ProblemError:

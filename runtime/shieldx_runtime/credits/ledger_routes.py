@@ -25,6 +25,7 @@ from shieldx_runtime.credits.http import (
     moved,
     one_key,
     read_cursor,
+    read_place,
     service_of,
     write_cursor,
 )
@@ -143,11 +144,7 @@ async def grants(
     """The lots of a tenant, the oldest first: what was bought, what is left, until when."""
     after = _BEGINNING
     if cursor is not None:
-        created_at, grant_id = read_cursor(cursor, 2)
-        try:
-            after = (datetime.fromisoformat(created_at), uuid.UUID(grant_id))
-        except ValueError as error:
-            raise bad_cursor() from error
+        after = read_place(*read_cursor(cursor, 2))
     found = await service_of(request).grants(principal, tenant_id, after, limit + 1)
     page = found[:limit]
     more = write_cursor(page[-1].created_at.isoformat(), str(page[-1].grant_id)) if len(found) > limit else None

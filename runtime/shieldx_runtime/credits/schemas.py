@@ -27,8 +27,8 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNOR
 _UUID4: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
-def _time(value: object) -> datetime | None:
-    """RFC 3339 with an offset; pydantic alone would take numbers too."""
+def read_moment(value: object) -> datetime | None:
+    """RFC 3339 with an offset; pydantic alone would take numbers too. Raises: ValueError."""
     if value is None:
         return None
     try:
@@ -51,7 +51,7 @@ TenantId: TypeAlias = Annotated[str, StringConstraints(pattern=f"^{TENANT_ID_PAT
 Amount: TypeAlias = Annotated[int, Field(ge=1, le=MAX_AMOUNT, description="Credits, a whole number.")]
 Text: TypeAlias = Annotated[str, StringConstraints(max_length=MAX_TEXT, pattern=r"^[^\x00]*$")]
 Label: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00]*$")]
-Moment: TypeAlias = Annotated[datetime | None, BeforeValidator(_time)]
+Moment: TypeAlias = Annotated[datetime | None, BeforeValidator(read_moment)]
 Identifier: TypeAlias = Annotated[uuid.UUID, BeforeValidator(_identifier)]
 """The id of a transaction or a reservation."""
 IdempotencyKey: TypeAlias = Annotated[
