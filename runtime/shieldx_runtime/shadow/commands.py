@@ -43,7 +43,10 @@ def evaluate(  # noqa: PLR0913 - the options of a command
     prevalence: Annotated[float | None, typer.Option(help="Share of attacks in real traffic, such as 0.001.")] = None,
     output: Annotated[Path | None, typer.Option(help="Write the whole answer here, as JSON.")] = None,
 ) -> None:
-    """Judge a rule on labelled samples. Exit 2: the rule or an option is wrong; exit 1: the data cannot be read."""
+    """Judge a rule on labelled samples.
+
+    Exit 2: the rule or an option is wrong; exit 1: the data cannot be read, or the answer not written.
+    """
     from shieldx_runtime.shadow import display  # noqa: PLC0415 - a command's own
     from shieldx_runtime.shadow.document import document  # noqa: PLC0415 - as above
     from shieldx_runtime.shadow.errors import DataError, TaskError  # noqa: PLC0415 - as above
@@ -53,6 +56,8 @@ def evaluate(  # noqa: PLR0913 - the options of a command
 
     if prevalence is not None and not 0 < prevalence < 1:
         raise _end(f"--prevalence is {prevalence:g}; it must be above 0 and below 1", _EXIT_TASK)
+    if output is not None:
+        _require_place(output)
     asked: dict[str, Any] = {
         "rule": _read(rule, "--rule"),
         "baseline": None if baseline is None else _read(baseline, "--baseline"),
@@ -69,13 +74,13 @@ def evaluate(  # noqa: PLR0913 - the options of a command
             found = run(task, progress=told)
     except TaskError as error:
         raise _end(str(error), _EXIT_TASK) from error
-    except DataError as error:
+    except (DataError, RuntimeError) as error:
         raise _end(str(error), _EXIT_FAILED) from error
     result = judge(found.counts, Gates(min_precision, min_recall, min_f1, max_false_positive_rate), prevalence)
     answer = document(task, found, result, seconds=time.monotonic() - began)
     display.show(answer)
     if output is not None:
-        output.write_text(json.dumps(answer, indent=2) + "\n", encoding="utf-8")
+        _write(output, json.dumps(answer, indent=2) + "\n")
 
 
 def report(
@@ -88,19 +93,35 @@ def report(
     from shieldx_runtime.shadow import plots  # noqa: PLC0415 - a command's own
     from shieldx_runtime.shadow.report import render  # noqa: PLC0415 - as above
 
+    _require_place(output)
     try:
-        answer = json.loads(result.read_text(encoding="utf-8"))
-        page = render(answer)
+        answer = json.loads(result.read_bytes())
+        page: str | bytes = render(answer)
         if output.suffix.lower() == ".png":
-            plots.write(answer, output)
-        else:
-            output.write_text(page, encoding="utf-8")
+            page = plots.drawn(answer)
     except plots.LackingError as error:
         raise _end(str(error), _EXIT_FAILED) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
+        raise _end(f"{result} cannot be read: {error.strerror}", _EXIT_FAILED) from error
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         told = f"{type(error).__name__}: {error}"
         raise _end(f"{result} is no answer of `shadow evaluate --output`: {told}", _EXIT_FAILED) from error
+    _write(output, page)
     sys.stdout.write(f"{output}\n")
+
+
+def _require_place(output: Path) -> None:
+    """Says before the work that it would be for nothing. Raises: typer.Exit."""
+    if output.is_dir() or not output.absolute().parent.is_dir():
+        raise _end(f"--output: {output} is a folder, or lies in none: name a file in one that exists", _EXIT_TASK)
+
+
+def _write(output: Path, content: str | bytes) -> None:
+    """Raises: typer.Exit."""
+    try:
+        output.write_bytes(content if isinstance(content, bytes) else content.encode())
+    except OSError as error:
+        raise _end(f"--output: {output} cannot be written: {error.strerror}", _EXIT_FAILED) from error
 
 
 def _read(path: Path, option: str) -> Any:

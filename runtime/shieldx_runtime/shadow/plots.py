@@ -1,7 +1,7 @@
 """An evaluation's document as one picture: matrix, intervals, attack types, threshold curve."""
 
+import io
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from shieldx_runtime.shadow.figures import threshold_points
@@ -16,13 +16,12 @@ class LackingError(RuntimeError):
     """matplotlib is not installed: it is no part of an installation that only evaluates."""
 
 
-def write(document: Mapping[str, Any], path: Path) -> None:
-    """Write the picture as PNG. `document` is what `document.document` made, perhaps read back from a file.
+def drawn(document: Mapping[str, Any]) -> bytes:
+    """The picture as PNG. `document` is what `document.document` made, perhaps read back from a file.
 
     Raises:
         LackingError: see there.
         KeyError: it is no such document.
-        OSError: the file cannot be written.
     """
     try:
         # half a second that only a picture pays; the figure's own class needs no display and keeps no global state
@@ -42,7 +41,9 @@ def write(document: Mapping[str, Any], path: Path) -> None:
     for axes, draw in zip(figure.subplots(2, 2).flat, panels, strict=True):
         draw(axes)
     # no time of its making: the same answer gives the same file
-    figure.savefig(path, format="png", dpi=_DOTS_AN_INCH, metadata={"Software": None})
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=_DOTS_AN_INCH, metadata={"Software": None})
+    return picture.getvalue()
 
 
 def _matrix(axes: Any, matrix: Mapping[str, int]) -> None:

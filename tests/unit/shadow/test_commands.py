@@ -102,12 +102,29 @@ def test_a_picture_without_its_library_says_what_to_install(tmp_path: Path, monk
     assert "shieldx-platform[report]" in done.output
 
 
-def test_what_is_no_answer_is_refused_by_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "text",
+    ["{}", "[]", "null", "x", "[" * 5000, "\ud800", '{"result":[],"counts":1}', '{"result":{"verdict":1},"counts":{}}'],
+)
+def test_what_is_no_answer_is_refused_by_name(tmp_path: Path, text: str) -> None:
     wrong = tmp_path / "wrong.json"
-    wrong.write_text("{}", encoding="utf-8")
-    done = RUN.invoke(COMMANDS, ["report", str(wrong)])
+    wrong.write_bytes(text.encode("utf-8", "surrogatepass"))
+    done = RUN.invoke(COMMANDS, ["report", str(wrong), "--output", str(tmp_path / "report.html")])
     assert done.exit_code == 1
-    assert "wrong.json" in done.output
+    assert "wrong.json is no answer" in done.output
+
+
+def test_a_place_where_nothing_can_be_written_is_named_before_anything_is_judged(tmp_path: Path) -> None:
+    rule = {"type": "signature", "pattern": "ok 1"}
+    for place in (tmp_path, tmp_path / "none" / "r.json"):
+        code, told, _ = asked(tmp_path, rule, "--output", str(place))
+        assert code == 2
+        assert f"--output: {place}" in told
+        assert "REJECT" not in told
+    _, _, answer = asked(tmp_path, rule)
+    done = RUN.invoke(COMMANDS, ["report", str(answer), "--output", "/dev/full"])
+    assert done.exit_code == 1
+    assert "--output: /dev/full cannot be written: No space left on device" in done.output
 
 
 def test_a_threshold_counts_what_lies_at_or_above_it() -> None:
