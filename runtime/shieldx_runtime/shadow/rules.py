@@ -6,7 +6,7 @@ Nothing here is random, and every match takes time linear in the payload: expres
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import re2
 
@@ -15,7 +15,11 @@ from shieldx_runtime.shadow.pace import Pace
 from shieldx_runtime.shadow.samples import Batch
 from shieldx_runtime.shadow.surprise import Surprise
 
-_REGEX_MEMORY_BYTES: Final = 64 * 2**20
+_MEMORY_BYTES: Final = 8 * 2**20
+"""What an expression may take, its states while it searches among it; a larger one is refused when it is compiled."""
+_LARGE_MEMORY_BYTES: Final = 64 * 2**20
+_LARGE_STEPS: Final = 10_000
+"""From here on the states of an expression need more room: without it a search goes on, but a hundred times slower."""
 
 
 class Rule(ABC):
@@ -48,11 +52,11 @@ class Regex(Rule):
     """`signature` with syntax `regex`, in the dialect of RE2, found anywhere in the payload."""
 
     def __init__(self, pattern: str) -> None:
-        options = re2.Options()
-        options.max_mem = _REGEX_MEMORY_BYTES
-        options.log_errors = False
-        # as bytes, the wrapper does not count characters back; RE2 reads them as UTF-8 all the same
-        self._search = re2.compile(pattern.encode(), options).search
+        """Raises: re2.error, it is no expression, or takes more than `_MEMORY_BYTES`."""
+        compiled = _compiled(pattern, _MEMORY_BYTES)
+        self.steps: int = compiled.programsize
+        """How large it has become: time and memory go by it."""
+        self._search = (compiled if self.steps < _LARGE_STEPS else _compiled(pattern, _LARGE_MEMORY_BYTES)).search
         self._together = vectors.matcher(pattern)
 
     def decide(self, batch: Batch) -> list[bool]:
@@ -60,6 +64,17 @@ class Regex(Rule):
             return self._together(batch.payloads)
         search = self._search
         return [search(payload.encode()) is not None for payload in batch.payloads]
+
+
+def _compiled(pattern: str, memory_bytes: int) -> Any:
+    options = re2.Options()
+    options.max_mem = memory_bytes
+    options.log_errors = False
+    # as bytes, the wrapper does not count characters back; RE2 reads them as UTF-8 all the same
+    compiled = re2.compile(pattern.encode(), options)
+    # the wrapper would keep the last 128, of whichever size
+    re2.purge()
+    return compiled
 
 
 @dataclass(slots=True)

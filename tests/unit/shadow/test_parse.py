@@ -32,6 +32,9 @@ def deep(levels: int) -> dict[str, Any]:
         ({"type": "signature", "pattern": r"(a)\1", "syntax": "regex"}, "rule.pattern", "at character 4"),
         ({"type": "signature", "pattern": "(a", "syntax": "regex"}, "rule.pattern", "missing )"),
         ({"type": "signature", "pattern": "\ud800"}, "rule.pattern", "surrogate"),
+        ({"type": "signature", "pattern": "a", "name": float("inf")}, "rule.name", "printable characters"),
+        ({"type": "signature", "pattern": "a", "id": "\ud800"}, "rule.id", "printable characters"),
+        ({"type": "signature", "pattern": "a", "\ud800": None}, "rule.\ud800", "is no field"),
         ({"type": "ip_blacklist", "networks": ["10.0.0.1/8"]}, "rule.networks[0]", "host bits set"),
         ({"type": "ip_blacklist", "networks": []}, "rule.networks", "must be a list of 1"),
         ({"type": "rate_limiting", "requests": 0}, "rule.requests", "is 0"),
@@ -44,6 +47,29 @@ def deep(levels: int) -> dict[str, Any]:
     ],
 )
 def test_a_wrong_rule_is_refused_where_it_is_wrong(rule: Any, path: str, says: str) -> None:
+    with pytest.raises(TaskError) as refused:
+        parse(rule)
+    assert refused.value.path == path
+    assert says in refused.value.problem
+
+
+def letters(most: int) -> dict[str, Any]:
+    return {"type": "signature", "syntax": "regex", "pattern": rf"\pL{{1,{most}}}"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "says"),
+    [
+        (letters(1000), "rule.pattern", "becomes too large when it is compiled: repeat less"),
+        ({"type": "all_of", "rules": [letters(60)] * 9}, "rule.rules[2].pattern", "may take 150,000 together"),
+        (
+            {"type": "any_of", "rules": [{"type": "all_of", "rules": [deep(0)] * 60}] * 60},
+            "rule.rules[4].rules[10]",
+            "at most 256 in all",
+        ),
+    ],
+)
+def test_a_rule_that_would_take_minutes_or_gigabytes_to_compile_is_refused(rule: Any, path: str, says: str) -> None:
     with pytest.raises(TaskError) as refused:
         parse(rule)
     assert refused.value.path == path

@@ -12,6 +12,8 @@ TenantId = Annotated[str, StringConstraints(pattern=f"^{TENANT_ID_PATTERN}$")]
 Status = Literal["queued", "running", "completed", "failed", "cancelled"]
 Share = Annotated[float, Field(ge=0, le=1)]
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_LONGEST_WINDOW_S: Final = 366 * 86_400.0
+"""Nothing is kept for so long; what lies far enough back, the database has no time for."""
 
 
 class Body(BaseModel):
@@ -44,7 +46,7 @@ class EvaluateBody(Body):
 
     @property
     def window_s(self) -> float:
-        return float(self.time_window[:-1]) * _UNITS_S[self.time_window[-1]]
+        return min(float(self.time_window[:-1]) * _UNITS_S[self.time_window[-1]], _LONGEST_WINDOW_S)
 
     @property
     def rule(self) -> dict[str, Any]:
