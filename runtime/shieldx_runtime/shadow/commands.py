@@ -12,8 +12,9 @@ import typer
 _EXIT_FAILED: Final = 1
 _EXIT_TASK: Final = 2
 _MAX_RULE_BYTES: Final = 1 << 20
+_OTHER_PICTURES: Final = (".svg", ".jpg", ".jpeg", ".gif", ".webp", ".pdf")
 
-_Share = Annotated[float | None, typer.Option(min=0, max=1)]
+_Gate = Annotated[float | None, typer.Option(min=0, max=1, help="A gate, held against a bound of the 95% interval.")]
 
 
 def build(serve: Callable[[], None], migrate: Callable[[], None]) -> typer.Typer:
@@ -32,14 +33,17 @@ def evaluate(  # noqa: PLR0913 - the options of a command
     rule: Annotated[Path, typer.Option(help="The rule, as JSON.")],
     *,
     baseline: Annotated[Path | None, typer.Option(help="The live rule, as JSON.")] = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", help="ndjson, csv or parquet. Unset: by the name of the data.")
+    ] = None,
     sample_size: Annotated[int | None, typer.Option(min=1, help="Draw so many, by label. Unset: all.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
     workers: Annotated[int, typer.Option(min=1, max=32, help="Processes; changes no number.")] = 2,
     batch_size: Annotated[int, typer.Option(min=1, max=100_000, help="Changes no number.")] = 1000,
-    min_precision: _Share = None,
-    min_recall: _Share = None,
-    min_f1: _Share = None,
-    max_false_positive_rate: _Share = None,
+    min_precision: _Gate = None,
+    min_recall: _Gate = None,
+    min_f1: _Gate = None,
+    max_false_positive_rate: _Gate = None,
     prevalence: Annotated[float | None, typer.Option(help="Share of attacks in real traffic, such as 0.001.")] = None,
     output: Annotated[Path | None, typer.Option(help="Write the whole answer here, as JSON.")] = None,
 ) -> None:
@@ -61,7 +65,7 @@ def evaluate(  # noqa: PLR0913 - the options of a command
     asked: dict[str, Any] = {
         "rule": _read(rule, "--rule"),
         "baseline": None if baseline is None else _read(baseline, "--baseline"),
-        "data": {"path": str(data)},
+        "data": {"path": str(data), "format": format_},
         "seed": seed,
         "workers": workers,
         "batchSize": batch_size,
@@ -94,6 +98,8 @@ def report(
     from shieldx_runtime.shadow.report import render  # noqa: PLC0415 - as above
 
     _require_place(output)
+    if output.suffix.lower() in _OTHER_PICTURES:
+        raise _end(f"--output: {output}: pictures are PNG, pages HTML: let it end in .png or .html", _EXIT_TASK)
     try:
         answer = json.loads(result.read_bytes())
         page: str | bytes = render(answer)

@@ -57,7 +57,7 @@ class Data:
         chosen: Any = document.get("format") or by_name
         compression: Any = document.get("compression") or packed
         if chosen not in FORMATS:
-            told = f"is {chosen!r}" if chosen else f"is missing, and the name {name!r} does not tell it"
+            told = f"is {chosen!r}" if chosen else f"is not given, and the name {name!r} does not tell it"
             raise TaskError(f"{path}.format", f"{told}; it must be one of {', '.join(FORMATS)}")
         if compression not in COMPRESSIONS:
             raise TaskError(f"{path}.compression", f"is {compression!r}; it must be one of {', '.join(COMPRESSIONS)}")

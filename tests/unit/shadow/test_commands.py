@@ -114,6 +114,25 @@ def test_what_is_no_answer_is_refused_by_name(tmp_path: Path, text: str) -> None
     assert "wrong.json is no answer" in done.output
 
 
+def test_a_format_is_told_by_the_name_or_by_its_option(tmp_path: Path) -> None:
+    data, rule = tmp_path / "samples.txt", tmp_path / "rule.json"
+    data.write_text("payload,label\na,attack\nb,benign\n", encoding="utf-8")
+    rule.write_text('{"type":"signature","pattern":"a"}', encoding="utf-8")
+    command = ["evaluate", "--data", str(data), "--rule", str(rule)]
+    told = {name: RUN.invoke(COMMANDS, [*command, "--format", name]) for name in ("csv", "xml")}
+    assert (told["csv"].exit_code, told["xml"].exit_code) == (0, 2)
+    assert "2 samples, 0 errors" in told["csv"].output
+    assert "must be one of ndjson, csv, parquet" in told["xml"].output
+    assert RUN.invoke(COMMANDS, command).exit_code == 2
+
+
+def test_a_page_is_not_written_under_the_name_of_another_picture(tmp_path: Path) -> None:
+    done = RUN.invoke(COMMANDS, ["report", str(tmp_path / "r.json"), "--output", str(tmp_path / "r.svg")])
+    assert done.exit_code == 2
+    assert "let it end in .png or .html" in done.output
+    assert not (tmp_path / "r.svg").exists()
+
+
 def test_a_place_where_nothing_can_be_written_is_named_before_anything_is_judged(tmp_path: Path) -> None:
     rule = {"type": "signature", "pattern": "ok 1"}
     for place in (tmp_path, tmp_path / "none" / "r.json"):
