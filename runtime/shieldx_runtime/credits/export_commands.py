@@ -18,6 +18,8 @@ from shieldx_runtime.core.faults import InvalidUriError, describe, parse_target
 from shieldx_runtime.core.merkle import ProofError, leaf_hash, verify_consistency, verify_inclusion
 from shieldx_runtime.core.settings import SettingsError, load_database
 from shieldx_runtime.credits.export import export_ledger
+from shieldx_runtime.credits.export_format import describe as describe_entry
+from shieldx_runtime.credits.export_format import is_of
 from shieldx_runtime.credits.export_verify import BadExportError, Report, verify
 from shieldx_runtime.credits.sealing_settings import SigningKeyFile
 
@@ -62,6 +64,9 @@ def verify_proof(
     kept: Annotated[
         Path | None, typer.Option("--checkpoint", help="For a consistency proof: the checkpoint that you have kept.")
     ] = None,
+    transaction: Annotated[
+        str | None, typer.Option(help="The transaction that you asked about: the proof must be of that one.")
+    ] = None,
     as_json: _Json = False,
 ) -> None:
     """Check a proof that the service gave, with nothing but the public key."""
@@ -79,16 +84,18 @@ def verify_proof(
         else:
             leaf = leaf_hash(answer["entry"].encode())
             verify_inclusion(leaf, answer["leaf_index"], head.size, path, head.root)
+            _require_of(answer["entry"], answer.get("transaction_id"), transaction)
             found = {"verified": True, "entry": answer["entry"], "leaf_index": answer["leaf_index"]}
             found |= {"tree_size": head.size, "signed_at": head.signed_at.isoformat()}
     except (ProofError, CheckpointError) as error:
         _end(f"{proof}: {error}", _EXIT_FAILED)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         _end(f"{proof}: it is no answer of a proof call ({error!r})", _EXIT_SETTINGS)
     if as_json:
         _say(found)
     elif "entry" in found:
-        sys.stdout.write(f"in the log as leaf {found['leaf_index']} of {head.size}, signed {head.signed_at}\n")
+        place = f"in the log as leaf {found['leaf_index']} of {head.size}, signed {head.signed_at}"
+        sys.stdout.write(": ".join(filter(None, (describe_entry(answer["entry"]), place))) + "\n")
     else:
         sys.stdout.write(f"the log of {found['from_size']} entries is the beginning of that of {head.size}\n")
 
@@ -142,6 +149,13 @@ def _verifier(path: Path) -> Verifier:
         _end(f"--public-key: {path}: {error}", _EXIT_SETTINGS)
 
 
+def _require_of(entry: str, *transactions: str | None) -> None:
+    """Raises: ProofError, the entry is that of another transaction."""
+    for wanted in filter(None, transactions):
+        if not is_of(entry, wanted.lower()):
+            raise ProofError(f"the entry is in the log, but is not that of transaction {wanted}")
+
+
 def _kept(path: Path, verifier: Verifier) -> Checkpoint:
     """A checkpoint out of a file: the note itself, or the answer of /credits/checkpoint."""
     try:
@@ -150,7 +164,7 @@ def _kept(path: Path, verifier: Verifier) -> Checkpoint:
         return verifier.open(note)
     except CheckpointError as error:
         _end(f"--checkpoint: {path}: {error}", _EXIT_SETTINGS)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         _end(f"--checkpoint: {path}: it is no checkpoint ({error!r})", _EXIT_SETTINGS)
 
 

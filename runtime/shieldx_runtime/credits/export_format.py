@@ -75,6 +75,8 @@ class End(_Record, frozen=True, tag="end"):
 Record: TypeAlias = Header | Segment | Link | Entry | Note | End
 _decoder: Final = msgspec.json.Decoder(Record)
 _encoder: Final = msgspec.json.Encoder()
+_TRANSACTION: Final = 6
+"""Its place among the fields of credits.entry, version 2."""
 
 
 def encode(record: Record) -> bytes:
@@ -111,9 +113,18 @@ def chains_digest(ends: Mapping[int, tuple[int, bytes]] | Iterable[tuple[int, tu
     return hashlib.sha256(text.encode()).digest()
 
 
+def is_of(entry: str, transaction_id: str) -> bool:
+    """Whether an entry is that of a transaction, and not of one that refers to it."""
+    parts = entry.split("|")
+    if parts[0] == "2":
+        return len(parts) > _TRANSACTION and parts[_TRANSACTION] == transaction_id
+    # of before migration 6: it names no other transaction
+    return transaction_id in entry
+
+
 def describe(entry: str | None) -> str:
     """Names an entry of the ledger for a person: tenant, version, kind and transaction; nothing of its texts."""
     parts = (entry or "").split("|")
-    if len(parts) > 6 and parts[0] == "2":  # noqa: PLR2004 - fields of credits.entry, version 2
+    if len(parts) > _TRANSACTION and parts[0] == "2":
         return f"tenant {parts[1]!r} version {parts[2]} ({parts[3]}, transaction {parts[6]})"
     return ""
