@@ -50,6 +50,9 @@ def reconcile(
         traceback.print_exc()
         sys.stderr.write(f"not compared, by a fault of this command: {type(error).__name__}: {error}\n")
         raise typer.Exit(_EXIT_NOT_COMPARED) from error
+    if tenant and not count and not wrong:
+        sys.stderr.write(f"--tenant: there is no tenant {tenant!r}: check the id\n")
+        raise typer.Exit(_EXIT_NOT_COMPARED)
     told = dict(list(wrong.items())[:_TOLD])
     if as_json:
         found = {
@@ -62,7 +65,7 @@ def reconcile(
             for difference in some:
                 sys.stdout.write(f"tenant {tenant_id}: {difference}\n")
         sys.stdout.write(f"{count} tenants compared, {len(wrong)} differ\n")
-    if wrong or (tenant and not count):
+    if wrong:
         raise typer.Exit(CREDITS_DIFFER_EXIT_CODE)
 
 

@@ -32,6 +32,17 @@ def test_a_database_that_is_away_is_no_difference(environ: dict[str, str]) -> No
     assert CliRunner().invoke(app, ["credits", "reconcile"], env=environ).exit_code == 3
 
 
+def test_a_tenant_that_there_is_not_is_no_difference(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nobody(*_: Any) -> tuple[int, dict[str, Any]]:
+        return 0, {}
+
+    monkeypatch.setattr(reconcile_commands, "_compare", nobody)
+    done = CliRunner().invoke(app, ["credits", "reconcile", "--tenant", "org-x"], env=environ)
+    assert done.exit_code == 3
+    assert done.stderr == "--tenant: there is no tenant 'org-x': check the id\n"
+    assert CliRunner().invoke(app, ["credits", "reconcile"], env=environ).exit_code == 0
+
+
 def test_nothing_else_ends_with_the_code_of_a_difference() -> None:
     """Neither Python (1), a wrong option (2), a shell (126 and more), a signal (128 and more) nor a command of ours."""
     others = {value for name, value in vars(backup).items() if name.startswith("EXIT_")}
