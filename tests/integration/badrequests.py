@@ -54,7 +54,7 @@ _ID: Final = "7d3f8a52-3c1e-4b5a-9f0e-2a6b1c8d4e90"
 _BAD_QUERIES: Final = {
     "limit": ["0", "-1", "x", "1.5", "99999999", "", "9" * 5000],
     "cursor": [
-        *("x", "!", "é", "MQ", "e30", "x" * 257, "%00"),
+        *("x", "!", "é", "MXwyfDM", "e30", "x" * 257, "%00"),
         *map(write_cursor, ("transactions", "keys", "account", "grants"), ("9" * 30, "\0", "x", _FAR_AWAY + " " + _ID)),
         *map(write_cursor, (_FAR_AWAY, "2030-W01-1"), (_ID, _ID)),
     ],

@@ -324,6 +324,8 @@ def test_a_balance_is_told_again_only_when_it_has_changed(api: Api) -> None:
     for tag in (etag, f'"x", W/{etag}', "*"):
         unchanged = api.balance(tenant_id, **{"If-None-Match": tag})
         assert (unchanged.status_code, unchanged.content, unchanged.headers["etag"]) == (304, b"", etag)
+    lines = [*api.headers.items(), ("If-None-Match", '"none"'), ("If-None-Match", etag)]
+    assert api.http.get(f"/credits/balance/{tenant_id}", headers=lines).status_code == 304
     api.consume(tenant_id, 1)
     changed = api.balance(tenant_id, **{"If-None-Match": etag})
     assert changed.status_code == 200

@@ -197,6 +197,10 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
 def _words(error: Mapping[str, Any]) -> tuple[str, str]:
     if error["type"] not in _WORDS:
         return str(error["msg"]), _LOOK_UP
+    if error["type"] == "value_error":
+        # words of our own validators: the problem, and mostly the remedy behind a colon
+        told, _, what_to_do = str(error["ctx"]["error"]).partition(": ")
+        return told, what_to_do or _WORDS["value_error"][1]
     problem, remedy = _WORDS[error["type"]]
     context = error.get("ctx", {})
     return problem.format(**context), remedy.format(**context)

@@ -38,7 +38,7 @@ class AlertsBody(Body):
     @model_validator(mode="after")
     def _says_where(self) -> Self:
         if self.thresholds and self.webhook_url is None:
-            raise ValueError("webhook_url is missing: thresholds need one")
+            raise ValueError("webhook_url is missing: send one, since there are thresholds")
         return self
 
 

@@ -48,6 +48,7 @@ from shieldx_runtime.credits.schemas import (
     RefundBody,
     ReservationAnswer,
     ReserveBody,
+    parse_idempotency_key,
 )
 from shieldx_runtime.credits.service import CreditsService
 
@@ -106,8 +107,29 @@ async def cancel(request: Request, reservation_id: _ReservationPath, body: Cance
 async def consume_batch(request: Request, body: BatchBody, principal: Consumer) -> Response:
     """Up to 1,000 consumes, each decided as if it had been sent alone. 200 says that each has its result."""
     service = service_of(request)
-    results = await asyncio.gather(*[_item(service, principal, item) for item in body.items])
+    results: list[dict[str, Any]] = [{}] * len(body.items)
+
+    async def answer_in_turn(places: list[int]) -> None:
+        for place in places:
+            results[place] = await _item(service, principal, body.items[place])
+
+    await asyncio.gather(*[answer_in_turn(places) for places in _by_key(body.items)])
     return Response(json.dumps({"results": results}), media_type="application/json")
+
+
+def _by_key(items: list[Any]) -> list[list[int]]:
+    """The places of items, those together that have the same key: at once, one would be in the other's way."""
+    places: dict[object, list[int]] = {}
+    for place, item in enumerate(items):
+        key = parse_idempotency_key(item.get("idempotency_key")) if isinstance(item, dict) else None
+        places.setdefault(place if key is None else key, []).append(place)
+    return list(places.values())
+
+
+def _key_of(item: ConsumeBody) -> uuid.UUID:
+    if item.idempotency_key is None:
+        raise ProblemError(problems.KEY_MISSING, "the item has no idempotency_key: send a new UUID v4 in each item")
+    return one_key([item.idempotency_key])
 
 
 async def _item(service: CreditsService, principal: Principal, item: Any) -> dict[str, Any]:
@@ -116,7 +138,7 @@ async def _item(service: CreditsService, principal: Principal, item: Any) -> dic
         consume = Consume(
             tenant_id=body.tenant_id,
             amount=body.amount,
-            idempotency_key=str(one_key([] if body.idempotency_key is None else [body.idempotency_key])),
+            idempotency_key=str(_key_of(body)),
             key_id=principal.key_id,
             description=body.description,
             reference=body.reference,

@@ -91,7 +91,7 @@ async def balance(
         return answer(balance_answer(await service_of(request).balance_at(principal, tenant_id, at)))
     account = await service_of(request).balance(principal, tenant_id)
     headers = balance_headers(account)
-    if _matches(request.headers.get("if-none-match"), headers["ETag"]):
+    if _matches(request.headers.getlist("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)
     return answer(balance_answer(account), headers=headers)
 
@@ -129,8 +129,8 @@ def build_api(service: CreditsService | None) -> FastAPI:
     return app
 
 
-def _matches(if_none_match: str | None, etag: str) -> bool:
-    tags = [tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")]
+def _matches(if_none_match: list[str], etag: str) -> bool:
+    tags = [tag.strip().removeprefix("W/") for tag in ",".join(if_none_match).split(",")]
     return etag in tags or "*" in tags
 
 

@@ -37,14 +37,14 @@ def read_moment(value: object) -> datetime | None:
             return moment.astimezone(UTC)
     except (ValueError, OverflowError):
         pass
-    raise ValueError("it is no time with an offset, such as 2030-01-31T12:00:00Z")
+    raise ValueError("it is no time with an offset: send one such as 2030-01-31T12:00:00Z (in a query, + is %2B)")
 
 
 def _identifier(value: object) -> object:
     """Strict models take no text for a UUID; of a text, take the usual form alone."""
     if isinstance(value, str) and _UUID.fullmatch(value):
         return uuid.UUID(value)
-    raise ValueError("it is no UUID in its usual form, with hyphens")
+    raise ValueError("it is no UUID: send one in its usual form, with hyphens")
 
 
 TenantId: TypeAlias = Annotated[str, StringConstraints(pattern=f"^{TENANT_ID_PATTERN}$")]

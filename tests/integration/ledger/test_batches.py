@@ -48,9 +48,13 @@ def test_each_item_keeps_the_rules_of_a_consume(api: Api) -> None:
             item(tenant_id, 8),
             twice,
             twice,
+            {**twice, "amount": 2},
         ],
     )
-    assert [r["status"] for r in results] == [200, 422, 404, 400, 400, 422, 422, 402, 200, 409]
+    assert [r["status"] for r in results] == [200, 422, 404, 400, 400, 422, 422, 402, 200, 200, 422]
+    assert "send a new UUID v4 in each item" in results[3]["detail"]
+    assert [r["replayed"] for r in results[8:10]] == [False, True]
+    assert results[8]["transaction_id"] == results[9]["transaction_id"]
     assert results[1]["errors"][0]["field"] == "amount"
     assert results[7]["available"] == 7
     assert api.balance(tenant_id).json()["balance"] == 6
