@@ -130,4 +130,5 @@ def test_who_may_reconcile_and_whom(stack: Stack, api: Api) -> None:
     problem_of(api.http.post("/credits/reconcile/no-such-tenant"), 404, "unknown-tenant")
     with api.with_key(api.issue(tenant_id, "consume", "read", "purchase")) as client:
         problem_of(client.http.post(f"/credits/reconcile/{tenant_id}"), 403, "missing-scope")
-    assert command(stack, "--tenant", "no-such-tenant").returncode == CREDITS_DIFFER_EXIT_CODE
+    nobody = command(stack, "--tenant", "no-such-tenant")
+    assert (nobody.returncode, nobody.stderr) == (3, "--tenant: there is no tenant 'no-such-tenant': check the id\n")
