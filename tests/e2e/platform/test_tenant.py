@@ -1,5 +1,7 @@
 """A tenant's key: it works, it is exchanged, it ends; the ledger outlives it."""
 
+import base64
+
 import requests
 
 from shieldx_operator.blocks.resources import SECRET
@@ -123,5 +125,7 @@ def test_a_deleted_key_secret_gives_a_new_key_that_works(running: Running) -> No
     until("another Secret", another)
     until("its key works", lambda: balance(running, api_key(world, "org-5"), "org-5") == OK)
     world.wait_ready(ref)
+    lost = base64.b64decode(old["data"]["key-id"]).decode()
+    assert world.get(ref)["status"]["key"]["previousID"] == lost, "it ends when its overlap has passed"
     world.delete(ref)
     world.gone(ref)

@@ -1,6 +1,6 @@
 from typing import Any
 
-from shieldx_operator.blocks.resources import ref_of
+from shieldx_operator.blocks.resources import SECRET, ref_of
 from shieldx_operator.engine.secrets import decoded
 from shieldx_operator.engine.types import Failure, GeneratedSecret, Obj, Ref, Results
 from shieldx_operator.kinds.tenant import TenantKind
@@ -153,3 +153,63 @@ def test_a_tenant_of_a_service_that_is_gone_can_be_deleted() -> None:
     w: Any = deleted(world(served=False))
     plan = w.plan()
     assert (plan.finalizer, list(plan.calls)) == (False, [])
+
+
+KEY_SECRET = Ref(SECRET, "team", "org-1-credits-key")
+REVOKED = Results(responses={**SERVED.responses, "revoke the previous key": (204, {})})
+
+
+def test_the_key_of_a_secret_that_somebody_deleted_ends_as_after_a_rotation() -> None:
+    """Whoever deletes it because it leaked must not leave a key that nobody knows of and nobody revokes."""
+    w = world({"key": {"overlapSeconds": 60}})
+    w.step()
+    before = key(w)
+    w.status(SERVED)
+    w.pass_time(3600)
+    del w.objects[KEY_SECRET]
+    w.step()
+    after = key(w)
+    assert after["api-key"] != before["api-key"]
+    assert after["previous-key-id"] == before["key-id"]
+    assert w.status(SERVED).requeue_after_s == 60
+    w.step()
+    assert key(w) == after, "it is exchanged once"
+    w.pass_time(60)
+    revoke = next(c for c in w.plan().calls if c.name == "revoke the previous key")
+    assert revoke.url.endswith(before["key-id"])
+    assert w.status(REVOKED).fields["key"]["revokedID"] == before["key-id"]
+
+
+def test_a_secret_that_was_emptied_is_a_lost_one() -> None:
+    w = world()
+    w.step()
+    before = key(w)
+    w.status(SERVED)
+    w.objects[KEY_SECRET]["data"] = {}
+    w.step()
+    assert key(w)["previous-key-id"] == before["key-id"]
+
+
+def test_a_secret_lost_during_the_overlap_leaves_neither_key_behind() -> None:
+    w, first = rotated()
+    second = key(w)
+    w.status(SERVED)
+    del w.objects[KEY_SECRET]
+    plan = w.step()
+    assert [c.url.rsplit("/", 1)[1] for c in plan.calls] == [first["key-id"]]
+    assert KEY_SECRET not in w.objects, "the second key is known by the status alone: it waits"
+    w.status(Results(responses={"revoke the previous key": (204, {})}))
+    w.step()
+    assert key(w)["previous-key-id"] == second["key-id"]
+
+
+def test_a_lost_secret_is_no_reason_to_forget_the_key_while_the_service_is_away() -> None:
+    w = world()
+    w.step()
+    before = key(w)
+    w.status(SERVED)
+    del w.objects[KEY_SECRET]
+    service = w.objects.pop(Ref(SERVICE_RESOURCE, "team", "pay"))
+    assert w.status().fields["key"]["id"] == before["key-id"]
+    w.objects[Ref(SERVICE_RESOURCE, "team", "pay")] = service
+    assert [c.url.rsplit("/", 1)[1] for c in deleted(w).plan().calls] == [before["key-id"]]

@@ -99,20 +99,32 @@ def service_serves(v: View, seen: Observation) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """The key as its Secret has it now."""
+    """The key as its Secret has it now. `lost`: the Secret is gone or emptied, and this is what the status says."""
 
     exists: bool
     key_id: str | None
     previous_id: str | None
     rotation: str | None
     renewed_at: datetime | None
+    lost: bool = False
 
 
 def key_of(v: View, seen: Observation) -> Key:
     secret = seen.objects.get(v.key_secret)
+    values = decoded(secret) if secret is not None else {}
+    told = seen.parent.get("status", {}).get("key", {})
+    if KEY_ID not in values and "id" in told:
+        made = told.get("createdAt")
+        return Key(
+            exists=False,
+            key_id=told["id"],
+            previous_id=told.get("previousID"),
+            rotation=told.get("rotation"),
+            renewed_at=datetime.fromisoformat(made) if made else None,
+            lost=True,
+        )
     if secret is None:
         return Key(exists=False, key_id=None, previous_id=None, rotation=None, renewed_at=None)
-    values = decoded(secret)
     notes = secret["metadata"].get("annotations", {})
     moment = notes.get(RENEWED_ANNOTATION) or secret["metadata"].get("creationTimestamp")
     return Key(
@@ -145,8 +157,12 @@ def plan(v: View, seen: Observation) -> Plan:
         return _departure(v, seen, admin, key)
     if v.service not in seen.objects or admin is None or not service_serves(v, seen):
         return Plan(keep=frozenset((v.key_secret,)), finalizer=True)
-    wants_rotation = key.exists and key.rotation != v.effective.rotation
+    wants_rotation = key.lost or (key.exists and key.rotation != v.effective.rotation)
     rotates = wants_rotation and previous_is_revoked(seen, key)
+    if key.lost and not rotates and key.previous_id is not None:
+        # nothing but the status names either key now: one is ended before the other takes its place
+        ending = _revoke(v, admin, key.previous_id, REVOKE_PREVIOUS)
+        return Plan(keep=frozenset((v.key_secret,)), calls=[ending], finalizer=True)
     secret = _secret(v, seen, key, rotates=rotates)
     calls = [_create_account(v, admin), _register(v, admin)]
     ends = revoke_at(v, key)
@@ -183,12 +199,15 @@ def _secret(v: View, seen: Observation, key: Key, *, rotates: bool) -> Generated
         "labels": Service(v.namespace, v.name, "credits").labels("tenant-key"),
         "annotations": notes,
     }
+    # what the lost Secret was known by goes on to its end in the new one, as after a rotation
+    lost = {PREVIOUS_KEY_ID: key.key_id} if key.lost and key.key_id is not None else {}
     return GeneratedSecret(
         metadata=metadata,
         random={KEY_ID: -8, "secret": 32},
         renew=frozenset({KEY_ID, "secret"}) if rotates else frozenset(),
-        carry={PREVIOUS_KEY_ID: KEY_ID} if rotates else {},
+        carry={PREVIOUS_KEY_ID: KEY_ID} if rotates and not key.lost else {},
         derived={
+            **lost,
             "api-key": f"sxk_{{{KEY_ID}}}_{{secret}}",
             "tenant-id": v.effective.tenant_id,
             "endpoint": v.url,
