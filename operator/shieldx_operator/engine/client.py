@@ -23,6 +23,7 @@ from shieldx_operator.engine.metrics import Metrics
 from shieldx_operator.engine.names import FIELD_MANAGER
 from shieldx_operator.engine.types import Obj, Query, Ref, Resource
 
+NAMESPACE_TERMINATING: Final = "NamespaceTerminating"
 Verb = Literal["get", "list", "create", "update", "patch", "delete"]
 
 CALL_TIMEOUT_S: Final = 15.0
@@ -50,7 +51,8 @@ _log = structlog.get_logger(__name__)
 class ApiError(Exception):
     """The API server refused a call, or did not answer (`status` 0).
 
-    `reason` is the server's word (NotFound, Invalid, Forbidden, ...), `message` its sentence.
+    `reason` is the server's word (NotFound, Invalid, Forbidden, ...), `message` its sentence. A refusal to create
+    anything in a namespace that is being deleted has the reason NAMESPACE_TERMINATING, which the server calls a cause.
     """
 
     def __init__(self, status: int, reason: str, message: str, *, retry_after_s: float | None = None) -> None:
@@ -291,11 +293,14 @@ def _refusal(status: int, data: bytes, retry_after: str | None) -> ApiError:
         body = {}
     if not isinstance(body, dict) or body.get("kind") != "Status":
         body = {}
-    asked = retry_after or body.get("details", {}).get("retryAfterSeconds")
+    details = body.get("details") or {}
+    asked = retry_after or details.get("retryAfterSeconds")
     try:
         asked_s = float(asked) if asked is not None else None
     except ValueError:
         asked_s = None
     reason = body.get("reason") or f"HTTP{status}"
+    if any(cause.get("reason") == NAMESPACE_TERMINATING for cause in details.get("causes") or ()):
+        reason = NAMESPACE_TERMINATING
     message = body.get("message") or data[:200].decode(errors="replace") or f"HTTP status {status}"
     return ApiError(status, reason, message, retry_after_s=asked_s)

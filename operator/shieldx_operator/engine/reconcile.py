@@ -19,7 +19,7 @@ import structlog
 
 from shieldx_operator.engine import calls, conditions, objects, secrets
 from shieldx_operator.engine.apply import Applied, Applier, failure_of, ref_of
-from shieldx_operator.engine.client import ApiError, Client, FencedError
+from shieldx_operator.engine.client import NAMESPACE_TERMINATING, ApiError, Client, FencedError
 from shieldx_operator.engine.events import Recorder
 from shieldx_operator.engine.measures import Measures
 from shieldx_operator.engine.names import FINALIZER
@@ -202,7 +202,9 @@ class Reconciler:
         if not failures:
             left = await self._prune(look, unwanted, live, failures)
         inventory = desired | (plan.keep & look.inventory) | left
-        let_go = plan.finalizer is False and not failures
+        # a namespace that is being deleted lets nothing be made that would be needed first: it must not wait for ever
+        namespace_goes = seen.deleting and any(f.reason == NAMESPACE_TERMINATING for f in failures)
+        let_go = namespace_goes or (plan.finalizer is False and not failures)
         if let_go:
             await self._set_finalizer(look, present=False)
         return Results(failures, applied.changed, responses, applied.live), inventory, let_go

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from bench.operator.arena import Arena
+from bench.operator.arena import NAMESPACES, Arena
 from bench.operator.measure import parse_metrics, writes
 from bench.operator.widget import CONFIG_MAPS, SECRETS, WidgetKind
 from shieldx_operator.engine.client import ApiError, Client
@@ -19,6 +19,7 @@ from shieldx_operator.engine.metrics import Metrics
 from shieldx_operator.engine.names import INITIAL_ANNOTATION
 from shieldx_operator.engine.reconcile import Outcome, Reconciler
 from shieldx_operator.engine.types import Kind, Obj, Observation, Plan, Query, Ref, Resource
+from tests.e2e.engine.conftest import until
 
 DEPLOYMENTS = Resource("apps", "v1", "Deployment", "deployments")
 MAX_LOOKS = 12
@@ -229,6 +230,31 @@ async def test_pruning_leaves_an_object_that_somebody_else_took_over(ground: Are
     await update(ground, "w", **LESS)
     await settle(ground, "w")
     assert await ground.client.get(ref) is not None
+
+
+class LastWork(WidgetKind):
+    """Makes one more thing before it lets its object go, as a restore rolls back."""
+
+    def plan(self, seen: Observation) -> Plan:
+        plan = WidgetKind.plan(self, seen)
+        if not seen.deleting:
+            return plan
+        metadata = {"namespace": seen.parent["metadata"]["namespace"], "name": "last"}
+        return Plan(apply=[{"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}], finalizer=True)
+
+
+async def test_a_namespace_that_is_deleted_does_not_wait_for_last_work_that_it_forbids(ground: Arena) -> None:
+    await ground.create("w", data={"a": "1"}, finalizer=True)
+    await settle(ground, "w")
+    await ground.delete(Ref(NAMESPACES, "", ground.namespace))
+
+    async def going() -> bool:
+        there = await ground.client.get(ground.ref("w"))
+        return there is None or "deletionTimestamp" in there["metadata"]
+
+    await until(going, 30, "the Widget is being deleted with its namespace")
+    assert (await settle(ground, "w", kind=LastWork(ground.group))).result == "gone"
+    assert await ground.until_gone(ground.ref("w"), timeout_s=10)
 
 
 async def test_a_generated_secret_outlives_its_object_and_is_taken_up_again(ground: Arena) -> None:

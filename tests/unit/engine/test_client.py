@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 
 from bench.operator.widget import CONFIG_MAPS
-from shieldx_operator.engine.client import ApiError, Client, FencedError, path_of
+from shieldx_operator.engine.client import NAMESPACE_TERMINATING, ApiError, Client, FencedError, path_of
 from shieldx_operator.engine.metrics import Metrics
 from shieldx_operator.engine.types import Query, Ref, Resource
 
@@ -117,6 +117,16 @@ async def test_a_refusal_is_not_repeated_and_keeps_the_servers_words(status: int
         await made.apply(REF, {})
     assert (caught.value.status, caught.value.reason, caught.value.message) == (status, "Invalid", "a sentence")
     assert len(server.asked) == 1
+
+
+async def test_a_namespace_that_is_going_is_told_from_a_missing_permission() -> None:
+    status, body, headers = refused(403, "Forbidden")
+    body["details"] = {"causes": [{"reason": "NamespaceTerminating", "field": "metadata.namespace"}]}
+    made, _ = client((status, body, headers), refused(403, "Forbidden"))
+    for expected in (NAMESPACE_TERMINATING, "Forbidden"):
+        with pytest.raises(ApiError) as caught:
+            await made.apply(REF, {})
+        assert caught.value.reason == expected
 
 
 async def test_nothing_is_written_behind_the_fence_and_reading_goes_on() -> None:
