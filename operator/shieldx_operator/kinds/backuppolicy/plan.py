@@ -70,7 +70,8 @@ def plan(v: View, seen: Observation) -> Plan:
     held = hold.holder(seen, v.service.namespace, v.effective.service_name)
     clear = trouble(v, seen) is None
     if live is not None or (v.effective.audit.enabled and clear):
-        at_work = v.effective.audit.enabled and not v.effective.suspend and held is None
+        there = v.credits in seen.objects
+        at_work = v.effective.audit.enabled and not v.effective.suspend and held is None and there
         apply.append(build.shipper(v, places, live, at_work=at_work))
     due = None if v.effective.suspend or held or not clear else now_due(v, seen, found)
     if due is not None:
@@ -99,9 +100,9 @@ def kept(v: View, seen: Observation, found: list[history.Copy]) -> frozenset[Ref
 def trouble(v: View, seen: Observation) -> tuple[str, str] | None:
     """Reason and message of what a person must mend before anything can begin; None where nothing speaks against it."""
     places = ways(v, seen)
+    if v.credits not in seen.objects:
+        return "ServiceNotFound", f"spec.serviceRef: {v.credits} does not exist; create it, or delete this policy"
     if places is None:
-        if v.credits not in seen.objects:
-            return "ServiceNotFound", f"spec.serviceRef: {v.credits} does not exist; create it"
         return "ServiceNotReady", f"{v.credits} does not tell its stores yet"
     if v.stores is None:
         return "Resolving", "finding out where the service's stores are"

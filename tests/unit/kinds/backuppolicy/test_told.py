@@ -4,6 +4,7 @@ import copy
 
 import pytest
 
+from shieldx_operator.blocks import stores
 from shieldx_operator.blocks.resources import DEPLOYMENT, SECRET
 from shieldx_operator.engine.types import Ref
 from tests.unit.kinds.backuppolicy.world import HOUR, Keeping, no_audit
@@ -89,6 +90,23 @@ def test_nothing_begins_without_a_secret_and_it_is_named(gone: str) -> None:
     assert w.names("backups") == []
     assert gone in w.condition("Stalled").message
     assert w.condition("Stalled").status == "True"
+
+
+def test_a_policy_whose_service_was_deleted_names_it_and_begins_nothing_until_it_is_back() -> None:
+    """What is kept of the service, its Secrets among it, must not be taken for a service."""
+    w = Keeping()
+    w.prove()
+    service = w.objects.pop(Ref(stores.CREDITS_RESOURCE, "team", "credits"))
+    made = w.names("backups")
+    w.pass_time(7 * HOUR)
+    w.settle()
+    assert w.names("backups") == made
+    assert w.one("Deployment", "nightly-ship-audit")["spec"]["replicas"] == 0
+    assert (w.condition("Stalled").status, w.condition("Ready").reason) == ("True", "ServiceNotFound")
+    assert "CreditsService team/credits" in w.condition("Ready").message
+    w.objects[Ref(stores.CREDITS_RESOURCE, "team", "credits")] = service
+    w.settle()
+    assert len(w.names("backups")) == len(made) + 1
 
 
 def test_a_settled_policy_says_and_makes_the_same_at_each_look() -> None:
