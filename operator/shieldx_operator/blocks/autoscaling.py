@@ -47,6 +47,17 @@ def utilization_autoscaler(
     )
 
 
+def woken(workload: Obj, live: Obj | None) -> Obj:
+    """The Deployment `workload`, with one pod where somebody has scaled it to none.
+
+    An autoscaler leaves such a Deployment alone for good. From one pod on it decides; the look after this one withdraws
+    the field again.
+    """
+    if live is None or live["spec"].get("replicas", 1) != 0:
+        return workload
+    return {**workload, "spec": {**workload["spec"], "replicas": 1}}
+
+
 def disruption_budget(metadata: Obj, *, selector: dict[str, str], min_available: int) -> Obj:
     """Refuses an eviction that would leave fewer than `min_available`; a pod that isn't ready may always be evicted."""
     return obj(

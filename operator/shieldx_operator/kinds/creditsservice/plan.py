@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from shieldx_contract import LABEL_COMPONENT
-from shieldx_operator.blocks import hold, postgres, redis
+from shieldx_operator.blocks import autoscaling, hold, postgres, redis
 from shieldx_operator.blocks.api import VERSION_LABEL
 from shieldx_operator.blocks.diagnosis import job_condition, stateful_set_ready
 from shieldx_operator.blocks.resources import (
@@ -236,9 +236,9 @@ def plan(v: View, seen: Observation, settings: OperatorSettings) -> Plan:
         fresh = build.deployment(made_of, settings, as_owner=as_owner)
         workload = pin_template(fresh, live, made_of.spec_digest, hold=not schema_is_current(v, seen))
         if held:
-            # an autoscaler leaves a Deployment without pods alone; it takes over again when the hold is gone
+            # an autoscaler leaves a Deployment without pods alone
             workload["spec"] = {**workload["spec"], "replicas": 0}
-        apply.append(workload)
+        apply.append(workload if held else autoscaling.woken(workload, live))
         initial[deployment_ref(v)] = {"spec": {"replicas": v.effective.autoscaling.min_replicas}}
         apply.append(build.autoscaler(v))
         if schema_is_current(v, seen):

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from shieldx_contract import API_KEY_PATTERN
-from shieldx_operator.blocks import api, postgres, redis
+from shieldx_operator.blocks import api, autoscaling, postgres, redis
 from shieldx_operator.blocks.resources import (
     CONFIG_MAP,
     DEPLOYMENT,
@@ -139,7 +139,7 @@ def plan(v: View, seen: Observation, settings: OperatorSettings) -> Plan:
         *([] if held_configuration else [api.configuration(runtime)]),
         *build.network(v, database, cache, seen),
         api.service_object(v.service),
-        workload(v, seen, build.deployment(v, runtime, database), database, unpaid=unpaid),
+        autoscaling.woken(workload(v, seen, build.deployment(v, runtime, database), database, unpaid=unpaid), live),
         build.autoscaler(v),
     ]
     if v.effective.disruption.min_available > 0:

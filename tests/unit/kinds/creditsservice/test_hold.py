@@ -28,6 +28,8 @@ def test_its_pods_are_the_autoscalers_again_when_the_hold_is_gone() -> None:
     take(w)
     w.step()
     del w.objects[HOLD]
+    w.step()
+    assert w.one("Deployment", "pay")["spec"]["replicas"] == 1, "an autoscaler does not wake what has none"
     built = [o for o in w.plan().apply if isinstance(o, dict) and o["kind"] == "Deployment"]
     assert "replicas" not in built[0]["spec"]
     assert built == [o for o in before.apply if isinstance(o, dict) and o["kind"] == "Deployment"]

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from shieldx_operator.blocks.resources import ref_of
-from shieldx_operator.engine.types import GeneratedSecret, Obj, Stall
+from shieldx_operator.engine.types import GeneratedSecret, Obj, Plan, Stall
 from shieldx_operator.kinds.creditsservice import CreditsServiceKind
 from tests.unit.kinds.creditsservice.world import MANAGED, finish_job, kinds, make_stores_ready, running, world
 from tests.unit.kinds.world import SETTINGS
@@ -42,6 +42,10 @@ def test_production_numbers_stand_in_the_objects() -> None:
     assert w.one("Deployment", "pay")["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
 
 
+def deployment_in(plan: Plan) -> Obj:
+    return next(o for o in plan.apply if not isinstance(o, GeneratedSecret) and o["kind"] == "Deployment")
+
+
 def test_replicas_are_given_once_and_then_belong_to_the_autoscaler() -> None:
     w = world()
     w.step()
@@ -49,9 +53,20 @@ def test_replicas_are_given_once_and_then_belong_to_the_autoscaler() -> None:
     w.step()
     finish_job(w)
     plan = w.plan()
-    deployment = next(o for o in plan.apply if not isinstance(o, GeneratedSecret) and o["kind"] == "Deployment")
+    deployment = deployment_in(plan)
     assert "replicas" not in deployment["spec"]
     assert plan.initial[ref_of(deployment)] == {"spec": {"replicas": 3}}
+
+
+def test_a_deployment_that_somebody_scaled_to_none_gets_a_pod_and_is_the_autoscalers_again() -> None:
+    w = running()
+    w.one("Deployment", "pay")["spec"]["replicas"] = 0
+    w.step()
+    assert w.one("Deployment", "pay")["spec"]["replicas"] == 1
+    assert "replicas" not in deployment_in(w.plan())["spec"]
+    w.one("Deployment", "pay")["spec"]["replicas"] = 0
+    w.parent["spec"]["suspend"] = True
+    assert not w.plan().apply, "a suspended service may have none"
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "Job"])
