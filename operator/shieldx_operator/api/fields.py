@@ -210,10 +210,12 @@ VolumePath: TypeAlias = Annotated[
         "!{subject}.split('/').exists(part, part == '..' || part == '.')",
     ),
 ]
+_PORT = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+"""1 to 65535."""
 S3Endpoint: TypeAlias = Annotated[
     str,
     Text(
-        r"https?://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:[0-9]{1,5})?",
+        rf"https?://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:{_PORT})?",
         "must be the URL of an S3 API without path, such as https://s3.eu-central-1.amazonaws.com or "
         "http://objects.storage.svc:9000",
         253,

@@ -34,9 +34,12 @@ def uri_problem(seen: Observation, ref: Ref, key: str, schemes: tuple[str, ...])
     value = secret_value(secret, key)
     if value is None:
         return "SecretKeyMissing", f"{ref} has no key {key!r}; add it with the connection URI as its value"
-    if urlsplit(value).scheme not in schemes:
-        return (
-            "SecretInvalid",
-            f"{ref}, key {key!r}: the value is no URI that starts with {' or '.join(f'{s}://' for s in schemes)}",
-        )
+    wanted = " or ".join(f"{s}://" for s in schemes)
+    try:
+        scheme = urlsplit(value).scheme
+    except ValueError:  # its text may hold a part of the value
+        text = "the value is no URI; in user name and password write what is no letter or digit as %XX ('[' is %5B)"
+        return "SecretInvalid", f"{ref}, key {key!r}: {text}"
+    if scheme not in schemes:
+        return "SecretInvalid", f"{ref}, key {key!r}: the value is no URI that starts with {wanted}"
     return None

@@ -34,6 +34,7 @@ def test_no_secret_value_stands_outside_of_secrets() -> None:
         ([], "SecretNotFound", ["Secret team/their-db", "'uri'", "spec.database.external.secretRef"]),
         ([secret("team", "their-db", {"other": "x"})], "SecretKeyMissing", ["their-db", "'uri'"]),
         ([secret("team", "their-db", {"uri": "mysql://h"})], "SecretInvalid", ["postgresql://"]),
+        ([secret("team", "their-db", {"uri": "postgresql://u:p[q@h/d"})], "SecretInvalid", ["their-db", "%5B"]),
         (
             [secret("team", "their-db", {"uri": "postgresql://u:p@h/d"})],
             "SecretNotFound",
