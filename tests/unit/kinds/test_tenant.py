@@ -149,6 +149,17 @@ def test_deleting_a_tenant_revokes_its_keys_and_then_lets_it_go() -> None:
     assert not plan.apply
 
 
+def test_a_deletion_that_waits_for_a_service_that_does_not_serve_says_so_and_what_to_do() -> None:
+    w = world()
+    w.step()
+    w.status(SERVED)
+    w.objects[Ref(SERVICE_RESOURCE, "team", "pay")]["status"] = {}
+    told = deleted(w).condition("Ready")
+    assert told.reason == "RevocationPending"
+    assert "CreditsService team/pay" in told.message
+    assert [c.name for c in w.plan().calls] == ["revoke the key"]
+
+
 def test_a_tenant_of_a_service_that_is_gone_can_be_deleted() -> None:
     w: Any = deleted(world(served=False))
     plan = w.plan()

@@ -44,6 +44,9 @@ def _problem(v: View, seen: Observation, results: Results) -> tuple[str, str, bo
     if admin_key(v, seen) is None or not service_serves(v, seen):
         told = seen.objects[v.service].get("status", {}).get("conditions", ())
         ready = next((c for c in told if c["type"] == "Ready"), {"message": "it has not been looked at yet"})
+        if seen.deleting:
+            text = f"its keys are revoked before it goes, and {v.service} serves no calls ({ready['message']}): "
+            return "RevocationPending", f"{text}mend the service, or delete that, too", False
         return "ServiceNotReady", f"{v.service} serves no calls yet: {ready['message']}", False
     for failure in results.failures:
         return failure.reason, f"{failure.where}: {failure.message}", not failure.retryable
