@@ -157,6 +157,8 @@ def test_a_deletion_that_waits_for_a_service_that_does_not_serve_says_so_and_wha
     told = deleted(w).condition("Ready")
     assert told.reason == "RevocationPending"
     assert "CreditsService team/pay" in told.message
+    assert (list(w.plan().calls), w.plan().finalizer) == ([], True)
+    w.objects[Ref(SERVICE_RESOURCE, "team", "pay")]["status"] = {"readyReplicas": 1}
     assert [c.name for c in w.plan().calls] == ["revoke the key"]
 
 

@@ -177,6 +177,8 @@ def _departure(v: View, seen: Observation, admin: str | None, key: Key) -> Plan:
     service = seen.objects.get(v.service)
     if service is None or "deletionTimestamp" in service["metadata"] or admin is None:
         return Plan(finalizer=False)
+    if not service_serves(v, seen):
+        return Plan(keep=frozenset((v.key_secret,)), finalizer=True)
     calls = [
         _revoke(v, admin, key_id, name)
         for key_id, name in ((key.key_id, REVOKE_KEY), (key.previous_id, REVOKE_PREVIOUS))
