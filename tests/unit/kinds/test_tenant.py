@@ -162,6 +162,27 @@ def test_a_deletion_that_waits_for_a_service_that_does_not_serve_says_so_and_wha
     assert [c.name for c in w.plan().calls] == ["revoke the key"]
 
 
+def test_a_tenant_that_named_the_secret_of_another_does_not_revoke_its_key() -> None:
+    theirs = world()
+    theirs.step()
+    w = world({"key": {"secretName": "org-2-credits-key"}})
+    found = theirs.one("Secret", "org-1-credits-key")
+    found["metadata"] |= {
+        "name": "org-2-credits-key",
+        "labels": {**found["metadata"]["labels"], "app.kubernetes.io/instance": "org-2"},
+    }
+    w.objects[ref_of(found)] = found
+    refused = Results(failures=[Failure("Secret team/org-2-credits-key", "Conflict", "left alone")])
+    assert w.status(refused).fields["key"] == {}
+    assert not deleted(w).plan().calls
+
+
+def test_a_tenant_that_never_had_a_key_waits_for_no_service_when_it_is_deleted() -> None:
+    w = world()
+    w.objects[Ref(SERVICE_RESOURCE, "team", "pay")]["status"] = {}
+    assert deleted(w).plan().finalizer is False
+
+
 def test_a_tenant_of_a_service_that_is_gone_can_be_deleted() -> None:
     w: Any = deleted(world(served=False))
     plan = w.plan()

@@ -111,6 +111,8 @@ class Key:
 
 def key_of(v: View, seen: Observation) -> Key:
     secret = seen.objects.get(v.key_secret)
+    if secret is not None and not _labels(v).items() <= (secret["metadata"].get("labels") or {}).items():
+        secret = None  # of that name, and not of this tenant: what is in it must not be revoked
     values = decoded(secret) if secret is not None else {}
     told = seen.parent.get("status", {}).get("key", {})
     if KEY_ID not in values and "id" in told:
@@ -134,6 +136,10 @@ def key_of(v: View, seen: Observation) -> Key:
         rotation=notes.get(ROTATION_ANNOTATION),
         renewed_at=datetime.fromisoformat(moment) if moment else None,
     )
+
+
+def _labels(v: View) -> dict[str, str]:
+    return Service(v.namespace, v.name, "credits").labels("tenant-key")
 
 
 def revoke_at(v: View, key: Key) -> datetime | None:
@@ -175,15 +181,13 @@ def plan(v: View, seen: Observation) -> Plan:
 def _departure(v: View, seen: Observation, admin: str | None, key: Key) -> Plan:
     """Revokes the keys and keeps the ledger. A service that is gone, or going, has nobody to tell."""
     service = seen.objects.get(v.service)
-    if service is None or "deletionTimestamp" in service["metadata"] or admin is None:
+    keys = [(key.key_id, REVOKE_KEY), (key.previous_id, REVOKE_PREVIOUS)]
+    known = [(key_id, name) for key_id, name in keys if key_id is not None]
+    if not known or service is None or "deletionTimestamp" in service["metadata"] or admin is None:
         return Plan(finalizer=False)
     if not service_serves(v, seen):
         return Plan(keep=frozenset((v.key_secret,)), finalizer=True)
-    calls = [
-        _revoke(v, admin, key_id, name)
-        for key_id, name in ((key.key_id, REVOKE_KEY), (key.previous_id, REVOKE_PREVIOUS))
-        if key_id is not None
-    ]
+    calls = [_revoke(v, admin, key_id, name) for key_id, name in known]
     return Plan(keep=frozenset((v.key_secret,)), calls=calls, finalizer=False)
 
 
@@ -198,7 +202,7 @@ def _secret(v: View, seen: Observation, key: Key, *, rotates: bool) -> Generated
     metadata: Obj = {
         "name": v.effective.secret_name,
         "namespace": v.namespace,
-        "labels": Service(v.namespace, v.name, "credits").labels("tenant-key"),
+        "labels": _labels(v),
         "annotations": notes,
     }
     # what the lost Secret was known by goes on to its end in the new one, as after a rotation
