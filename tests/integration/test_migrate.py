@@ -143,7 +143,8 @@ def test_a_name_that_does_not_resolve(uri_file: UriFile) -> None:
         ("mysql://u:secret@h/d", "it does not begin with postgresql://"),
         ("postgresql://u:secret@/d", "it names no host"),
         ("postgresql://u:secret@h", "it names no database name"),
-        ("postgresql://u:secret@h:port/d", "its host or port cannot be read"),
+        ("postgresql://u:p@ss:secret@h/d", "write that as %40"),
+        ("postgresql://u:secret@h:port/d", "its host, port or parameters cannot be read"),
     ],
 )
 def test_a_uri_of_no_use_exits_2_and_is_not_repeated(uri_file: UriFile, uri: str, problem: str) -> None:

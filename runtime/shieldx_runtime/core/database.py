@@ -18,6 +18,7 @@ from shieldx_contract import ENV_DATABASE_URI_FILE
 from shieldx_runtime.core import log
 from shieldx_runtime.core.breaker import Breaker
 from shieldx_runtime.core.faults import (
+    UNREADABLE_URI,
     DatabaseUnavailableError,
     InvalidUriError,
     Target,
@@ -71,7 +72,11 @@ async def connect(uri_file: Path, *, timeout_s: float, statement_timeout_s: floa
         "statement_timeout": str(int(statement_timeout_s * 1000)),
         "timezone": "UTC",
     }
-    connection: Connection = await asyncpg.connect(uri, timeout=timeout_s, server_settings=session, **options)
+    try:
+        connection: Connection = await asyncpg.connect(uri, timeout=timeout_s, server_settings=session, **options)
+    except ValueError:
+        # from None: asyncpg repeats the part of the URI that it cannot read
+        raise InvalidUriError(UNREADABLE_URI) from None
     return connection
 
 

@@ -67,7 +67,7 @@ def parse_target(uri: str) -> Target:
         port = parts.port or 5432
     except ValueError:
         # from None: the original message may repeat parts of the URI
-        raise InvalidUriError(_uri_problem("its host or port cannot be read")) from None
+        raise InvalidUriError(UNREADABLE_URI) from None
     problem = _missing(parts)
     if problem:
         raise InvalidUriError(_uri_problem(problem))
@@ -82,6 +82,9 @@ def parse_target(uri: str) -> Target:
 def _missing(parts: SplitResult) -> str:
     if parts.scheme not in ("postgresql", "postgres"):
         return "it does not begin with postgresql://"
+    if "@" in parts.netloc.rpartition("@")[0]:
+        # urllib takes the last one for the end of the password, asyncpg the first, and would tell what comes after it
+        return "its password or user holds an '@': write that as %40"
     for name, value in (("host", parts.hostname), ("user", parts.username), ("database name", parts.path[1:])):
         if not value:
             return f"it names no {name}"
@@ -90,6 +93,12 @@ def _missing(parts: SplitResult) -> str:
 
 def _uri_problem(problem: str) -> str:
     return f"database URI: {problem}: write postgresql://user:password@host:5432/name into {_WHERE}"
+
+
+UNREADABLE_URI: Final = _uri_problem(
+    "its host, port or parameters cannot be read (in user and password write '@', '/', '?', '#' and '[' as %40, %2F, "
+    "%3F, %23 and %5B)"
+)
 
 
 def is_unavailability(error: BaseException) -> bool:

@@ -95,7 +95,13 @@ def test_a_uri_gives_its_place_without_its_password() -> None:
     assert "se" not in str(target).replace("database", "")
 
 
-@pytest.mark.parametrize("uri", ["", "x", "mysql://u:secret@h/d", "postgresql://h/d", "postgresql://u:secret@h:x/d"])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        *("", "x", "mysql://u:secret@h/d", "postgresql://h/d", "postgresql://u:secret@h:x/d"),
+        "postgresql://u:p@ss:secret@h/d",
+    ],
+)
 def test_a_uri_of_no_use_is_refused_without_repeating_it(uri: Any) -> None:
     with pytest.raises(InvalidUriError) as caught:
         parse_target(uri)
