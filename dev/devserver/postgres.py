@@ -6,6 +6,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from dev.devserver.binaries import postgres_bin, unprivileged
@@ -17,16 +18,16 @@ _SERVICE_USER = "credits_service"
 
 
 class Postgres:
-    """`durable=False` skips fsync, for tests that never crash it."""
+    """`durable=False` skips fsync, for tests that never crash it. `parameters` are the server's, over those here."""
 
-    def __init__(self, folder: Path, *, durable: bool = True, shared_buffers: str = "64MB") -> None:
+    def __init__(self, folder: Path, *, durable: bool = True, parameters: Mapping[str, str] | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._folder = folder.resolve()
         self._data = self._folder / "data"
         self._bin = postgres_bin()
         self._way = unprivileged(self._bin / "postgres")
         self._durable = durable
-        self._shared_buffers = shared_buffers
+        self._parameters = parameters or {}
         self.port = free_port()
         os.chown(self._folder, self._way.owner, -1)
         # fast shutdown: open connections do not hold it up
@@ -64,10 +65,11 @@ class Postgres:
             "port": str(self.port),
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",
-            "shared_buffers": self._shared_buffers,
+            "shared_buffers": "64MB",
             "max_connections": "100",
             "fsync": "on" if self._durable else "off",
             "logging_collector": "off",
+            **self._parameters,
         }
         command = [str(self._bin / "postgres"), "-D", str(self._data)]
         for name, value in options.items():

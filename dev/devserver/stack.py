@@ -27,15 +27,17 @@ def start(  # noqa: PLR0913 - where they live and what the service is told
     health_port: int,
     durable: bool = True,
     settings: Mapping[str, str] | None = None,
-    shared_buffers: str = "64MB",
+    parameters: Mapping[str, str] | None = None,
 ) -> Processes:
     """All three, the schema migrated, the service ready; `exits` stops them. `durable`: PostgreSQL with fsync.
+
+    `settings` are the service's environment, `parameters` the database server's.
 
     Raises:
         StartError: one of them did not start, or the migration failed.
     """
     postgres, redis = (
-        Postgres(folder / "postgres", durable=durable, shared_buffers=shared_buffers),
+        Postgres(folder / "postgres", durable=durable, parameters=parameters),
         Redis(folder / "redis"),
     )
     exits.callback(redis.stop)
