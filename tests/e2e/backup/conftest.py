@@ -9,7 +9,8 @@ import pytest
 
 from shieldx_operator.blocks.resources import PVC, SECRET
 from shieldx_operator.engine.types import Obj, Ref
-from tests.e2e.platform.world import CLIENT_LABELS, NAMESPACES, SERVICES, TENANTS, World, until
+from tests.e2e.platform.world import CLIENT_LABELS, NAMESPACES, SERVICES, TENANTS, World
+from tests.e2e.waiting import until
 
 PREFIX = "shieldx-backup"
 LABEL = "shieldx.io/e2e"

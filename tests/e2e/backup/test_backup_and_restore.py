@@ -8,7 +8,8 @@ from shieldx_operator.kinds.backup.view import RESOURCE as BACKUPS
 from shieldx_operator.kinds.backuppolicy.view import RESOURCE as POLICIES
 from shieldx_operator.kinds.restore.view import RESOURCE as RESTORES
 from tests.e2e.backup.conftest import READY_WITHIN_S, ended
-from tests.e2e.platform.world import SERVICES, World, condition, until
+from tests.e2e.platform.world import SERVICES, World, condition
+from tests.e2e.waiting import until
 
 pytestmark = pytest.mark.timeout(1500)
 POLICY: Obj = {

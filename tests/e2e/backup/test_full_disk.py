@@ -7,7 +7,8 @@ from shieldx_operator.engine.types import Obj
 from shieldx_operator.kinds.backup.view import RESOURCE as BACKUPS
 from tests.e2e.backup import s3
 from tests.e2e.backup.conftest import READY_WITHIN_S
-from tests.e2e.platform.world import World, condition, until
+from tests.e2e.platform.world import World, condition
+from tests.e2e.waiting import until
 
 pytestmark = pytest.mark.timeout(900)
 ROWS = 2_400_000

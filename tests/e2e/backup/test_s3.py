@@ -19,7 +19,8 @@ from shieldx_operator.kinds.restore.view import RESOURCE as RESTORES
 from tests.e2e.backup import s3
 from tests.e2e.backup.conftest import READY_WITHIN_S, ended
 from tests.e2e.platform.clients import Client
-from tests.e2e.platform.world import CLIENT_LABELS, ROOT, SERVICES, World, condition, until
+from tests.e2e.platform.world import CLIENT_LABELS, ROOT, SERVICES, World, condition
+from tests.e2e.waiting import until
 from tests.integration.backup.test_runbooks import blocks
 
 pytestmark = pytest.mark.timeout(1200)

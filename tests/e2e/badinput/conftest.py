@@ -14,6 +14,9 @@ import pytest
 import requests
 import yaml
 
+from shieldx_operator.engine.types import Obj
+from tests.e2e.calls import CALL_TIMEOUT_S, Calls
+
 REPOSITORY = Path(__file__).parents[3]
 GROUP_URL = "/apis/platform.shieldx.io/v1alpha1"
 CRD_URL = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -27,10 +30,7 @@ PLURALS = {
     "Restore": "restores",
 }
 DRY_RUN = {"dryRun": "All", "fieldValidation": "Strict"}
-TIMEOUT_S = 10
 SERVED_WITHIN_S = 30
-
-Obj = dict[str, Any]
 
 
 def merged(base: Any, change: Any) -> Any:
@@ -47,7 +47,7 @@ def merged(base: Any, change: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class ApiServer:
+class ApiServer(Calls):
     """Calls about custom resources in one namespace."""
 
     client: pykube.HTTPClient
@@ -73,25 +73,6 @@ class ApiServer:
     def delete(self, obj: Obj) -> requests.Response:
         return self.call("DELETE", self.url(obj, named=True))
 
-    def call(
-        self,
-        method: str,
-        url: str,
-        body: Obj | None = None,
-        *,
-        params: Mapping[str, str] | None = None,
-        content_type: str = "application/json",
-    ) -> requests.Response:
-        response: requests.Response = self.client.session.request(
-            method,
-            self.client.url + url,
-            json=body,
-            params=params,
-            headers={"Content-Type": content_type},
-            timeout=TIMEOUT_S,
-        )
-        return response
-
 
 @pytest.fixture(scope="session")
 def client() -> pykube.HTTPClient:
@@ -99,7 +80,7 @@ def client() -> pykube.HTTPClient:
     path = Path(os.environ.get("KUBECONFIG", REPOSITORY / ".state/kubeconfig"))
     if not path.is_file():
         pytest.fail(f"no cluster: {path} does not exist; run `make cluster`")
-    return pykube.HTTPClient(pykube.KubeConfig.from_file(str(path)), timeout=TIMEOUT_S)
+    return pykube.HTTPClient(pykube.KubeConfig.from_file(str(path)), timeout=CALL_TIMEOUT_S)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,8 @@ import pytest
 import requests
 import yaml
 
-from tests.e2e.badinput.conftest import ApiServer, Obj, merged
+from shieldx_operator.engine.types import Obj
+from tests.e2e.badinput.conftest import ApiServer, merged
 
 HERE = Path(__file__).parent
 GOOD = yaml.safe_load((HERE / "good.yaml").read_text(encoding="utf-8"))

@@ -9,7 +9,6 @@ import secrets
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -67,17 +66,6 @@ async def ground(kubeconfig: str, widgets: None) -> AsyncIterator[Arena]:  # noq
         await arena.open()
         yield arena
         await arena.close()
-
-
-async def until(holds: Callable[[], Awaitable[Any]], timeout_s: float, what: str) -> Any:
-    """The first true answer of `holds`, asked again and again."""
-    deadline_s = time.monotonic() + timeout_s
-    while True:
-        answer = await holds()
-        if answer:
-            return answer
-        assert time.monotonic() < deadline_s, f"{what}: not within {timeout_s:g} s"
-        await asyncio.sleep(0.1)
 
 
 @dataclass

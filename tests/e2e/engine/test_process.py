@@ -18,7 +18,8 @@ from bench.operator.widget import WidgetKind
 from shieldx_operator.engine import permissions
 from shieldx_operator.engine.connection import Cluster
 from shieldx_operator.engine.types import Obj, Ref, Resource
-from tests.e2e.engine.conftest import OperatorProcess, Operators, connected, until
+from tests.e2e.engine.conftest import OperatorProcess, Operators, connected
+from tests.e2e.waiting import eventually
 
 CLOSED = "http://127.0.0.1:9/"
 SERVICE_ACCOUNTS = Resource("", "v1", "ServiceAccount", "serviceaccounts")
@@ -34,7 +35,7 @@ async def is_ready(ground: Arena, name: str) -> bool:
 
 
 async def leading(operator: OperatorProcess, timeout_s: float = 20) -> None:
-    await until(operator.leads, timeout_s, "leadership")
+    await eventually(operator.leads, timeout_s, "leadership")
 
 
 async def test_killed_at_random_moments_it_ends_in_the_right_state(ground: Arena, operators: Operators) -> None:
@@ -51,7 +52,7 @@ async def test_killed_at_random_moments_it_ends_in_the_right_state(ground: Arena
         await ground.create(name, data={"a": "1"}, second={"b": "2"}, password=True, finalizer=True)
     operator = operators.start(ground, name="op-last", lease="lease-last")
     for name in names:
-        await until(partial(is_ready, ground, name), 30, f"Widget {name} Ready")
+        await eventually(partial(is_ready, ground, name), 30, f"Widget {name} Ready")
     versions = await ground.versions()
     assert sum(k.startswith("configmaps/w") for k in versions) == 80
     for name in names:
@@ -63,33 +64,40 @@ async def test_killed_at_random_moments_it_ends_in_the_right_state(ground: Arena
 async def test_a_deleted_object_is_back_within_five_seconds(ground: Arena, operators: Operators) -> None:
     operators.start(ground)
     await ground.create("w", data={"a": "1"})
-    await until(lambda: is_ready(ground, "w"), 30, "Widget w Ready")
+    await eventually(lambda: is_ready(ground, "w"), 30, "Widget w Ready")
     await ground.delete(ground.config_map("w"))
     waited_s = await ground.until_there(ground.config_map("w"), 5)
     assert waited_s is not None
 
 
-async def test_one_leads_and_when_it_is_killed_the_other_takes_over_within_twenty_seconds(
-    ground: Arena, operators: Operators
-) -> None:
+async def _ready(operator: OperatorProcess) -> bool:
+    return (await operator.get("/readyz"))[0] == 200
+
+
+async def two(ground: Arena, operators: Operators) -> tuple[OperatorProcess, OperatorProcess]:
+    """One operator that leads, and one that is ready to take over."""
     first = operators.start(ground, name="op-a")
     await leading(first)
     second = operators.start(ground, name="op-b")
-    await until(lambda: _ready(second), 20, "the second is ready to take over")
+    await eventually(lambda: _ready(second), 20, "the second is ready to take over")
+    return first, second
+
+
+async def test_one_leads_and_when_it_is_killed_the_other_takes_over_within_twenty_seconds(
+    ground: Arena, operators: Operators
+) -> None:
+    first, second = await two(ground, operators)
     assert not await second.leads()
     first.send(signal.SIGKILL)
     killed_s = time.monotonic()
     await ground.create("w", data={"a": "1"})
-    await until(lambda: is_ready(ground, "w"), 25, "Widget w Ready")
+    await eventually(lambda: is_ready(ground, "w"), 25, "Widget w Ready")
     assert time.monotonic() - killed_s <= 20
     assert await second.leads()
 
 
 async def test_told_to_end_it_hands_over_at_once(ground: Arena, operators: Operators) -> None:
-    first = operators.start(ground, name="op-a")
-    await leading(first)
-    second = operators.start(ground, name="op-b")
-    await until(lambda: _ready(second), 20, "the second is ready to take over")
+    first, second = await two(ground, operators)
     first.send(signal.SIGTERM)
     told_s = time.monotonic()
     await leading(second, 8)
@@ -97,21 +105,14 @@ async def test_told_to_end_it_hands_over_at_once(ground: Arena, operators: Opera
     assert await first.ended(20) == 0
 
 
-async def _ready(operator: OperatorProcess) -> bool:
-    return (await operator.get("/readyz"))[0] == 200
-
-
 async def test_a_leader_that_was_paused_while_another_took_over_writes_nothing_and_ends(
     ground: Arena, operators: Operators
 ) -> None:
-    first = operators.start(ground, name="op-a")
-    await leading(first)
-    second = operators.start(ground, name="op-b")
-    await until(lambda: _ready(second), 20, "the second is ready to take over")
+    first, second = await two(ground, operators)
     first.send(signal.SIGSTOP)
     await leading(second, 25)
     await ground.create("w", data={"a": "1"})
-    await until(lambda: is_ready(ground, "w"), 10, "Widget w Ready")
+    await eventually(lambda: is_ready(ground, "w"), 10, "Widget w Ready")
     first.send(signal.SIGCONT)
     assert await first.ended(10) == 1
     assert [line for line in first.log() if line["message"] == "reconciled" and line["result"] == "changed"] == []
@@ -147,7 +148,7 @@ async def test_told_to_end_it_finishes_the_running_step(ground: Arena, operators
         async def called() -> bool:
             return bool(told)
 
-        await until(called, 10, "the call")
+        await eventually(called, 10, "the call")
         operator.send(signal.SIGTERM)
         assert await operator.ended(20) == 0
         assert await is_ready(ground, "w")
@@ -215,7 +216,7 @@ async def test_the_derived_permissions_suffice_for_a_whole_life(
     restricted = await least_privileged(ground, tmp_path, kubeconfig)
     operator = operators.start(ground, kubeconfig=restricted, resync_s=3)
     await ground.create("w", data={"a": "1"}, second={"b": "2"}, password=True, finalizer=True)
-    await until(lambda: is_ready(ground, "w"), 30, "Widget w Ready")
+    await eventually(lambda: is_ready(ground, "w"), 30, "Widget w Ready")
     there = await ground.client.get(ground.ref("w"))
     assert there is not None
     await ground.client.replace(ground.ref("w"), {**there, "spec": {"data": {"a": "2"}, "finalizer": True}})
@@ -246,12 +247,12 @@ async def test_a_watch_that_is_refused_fails_the_liveness_probe_until_it_is_allo
     async def unhealthy() -> bool:
         return not await operator.healthy()
 
-    await until(unhealthy, 60, "/healthz 500")
+    await eventually(unhealthy, 60, "/healthz 500")
     _, body = await operator.get("/healthz")
     problems = json.loads(body)["problems"]
     assert any("configmaps" in p and ("HTTP 403" in p or "kopf ended" in p) for p in problems), problems
     await grant(ground, rules(ground))
-    await until(operator.healthy, 90, "/healthz 200 again")
+    await eventually(operator.healthy, 90, "/healthz 200 again")
 
 
 async def test_one_operator_serves_the_whole_cluster(ground: Arena, operators: Operators, kubeconfig: str) -> None:
@@ -260,7 +261,7 @@ async def test_one_operator_serves_the_whole_cluster(ground: Arena, operators: O
         await other.open()
         try:
             await other.create("w", data={"a": "1"})
-            await until(lambda: is_ready(other, "w"), 30, "Widget w Ready")
+            await eventually(lambda: is_ready(other, "w"), 30, "Widget w Ready")
             assert await operator.healthy()
             await other.delete(other.config_map("w"))
             assert await other.until_there(other.config_map("w"), 5) is not None

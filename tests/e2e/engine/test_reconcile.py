@@ -2,57 +2,33 @@
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
 import pytest
 
 from bench.operator.arena import NAMESPACES, Arena
 from bench.operator.measure import parse_metrics, writes
 from bench.operator.widget import CONFIG_MAPS, SECRETS, WidgetKind
-from shieldx_operator.engine.client import ApiError, Client
-from shieldx_operator.engine.events import EVENTS, Recorder
-from shieldx_operator.engine.metrics import Metrics
+from shieldx_operator.engine.client import ApiError
+from shieldx_operator.engine.events import EVENTS
 from shieldx_operator.engine.names import INITIAL_ANNOTATION
 from shieldx_operator.engine.reconcile import Outcome, Reconciler
-from shieldx_operator.engine.types import Kind, Obj, Observation, Plan, Query, Ref, Resource
-from tests.e2e.engine.conftest import until
+from shieldx_operator.engine.types import Kind, Observation, Plan, Query, Ref, Resource
+from tests.e2e.mortal import Crash, mortal_reconciler
+from tests.e2e.waiting import eventually
 
 DEPLOYMENTS = Resource("apps", "v1", "Deployment", "deployments")
 MAX_LOOKS = 12
-
-
-class Crash(BaseException):
-    """The process is gone at this point."""
-
-
-@dataclass(slots=True)
-class MortalClient(Client):
-    """Its process dies when call number `lives` was carried out by the server and before its answer is seen."""
-
-    lives: int = 10**9
-    made: int = field(default=0)
-
-    async def _call(self, request: Any) -> Obj:
-        self.made += 1
-        answer = await Client._call(self, request)
-        if self.made >= self.lives:
-            raise Crash
-        return answer
 
 
 @contextlib.asynccontextmanager
 async def reconciler(ground: Arena, *, kind: Kind | None = None, lives: int = 10**9) -> AsyncIterator[Reconciler]:
     """A new process, as far as its memory goes."""
     kind = kind or WidgetKind(ground.group)
-    metrics = Metrics()
-    client = MortalClient(ground.client.api, metrics, lives=lives)
-    async with aiohttp.ClientSession() as http:
-        recorder = Recorder(client, metrics, instance="test", controller="test")
-        yield Reconciler(client, {kind.resource: kind}, recorder, http, os.urandom)
+    async with mortal_reconciler(ground.client, kind, lives) as made:
+        yield made
 
 
 async def settle(ground: Arena, name: str, **options: Any) -> Outcome:
@@ -252,7 +228,7 @@ async def test_a_namespace_that_is_deleted_does_not_wait_for_last_work_that_it_f
         there = await ground.client.get(ground.ref("w"))
         return there is None or "deletionTimestamp" in there["metadata"]
 
-    await until(going, 30, "the Widget is being deleted with its namespace")
+    await eventually(going, 30, "the Widget is being deleted with its namespace")
     assert (await settle(ground, "w", kind=LastWork(ground.group))).result == "gone"
     assert await ground.until_gone(ground.ref("w"), timeout_s=10)
 

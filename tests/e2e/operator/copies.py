@@ -10,7 +10,8 @@ from shieldx_operator.kinds.backuppolicy.view import RESOURCE as POLICIES
 from shieldx_operator.kinds.creditsservice import RESOURCE as SERVICES
 from shieldx_operator.kinds.restore.view import RESOURCE as RESTORES
 from tests.e2e.operator.life import condition
-from tests.e2e.operator.site import Site, until
+from tests.e2e.operator.site import Site
+from tests.e2e.waiting import until
 
 SERVICE, POLICY, RESTORE, ON_DEMAND = "elsewhere", "minutely", "undo", "on-demand"
 TOLD_WITHIN_S = 30

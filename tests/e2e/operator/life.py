@@ -14,7 +14,8 @@ from shieldx_operator.kinds.creditsservice import RESOURCE as SERVICES
 from shieldx_operator.kinds.tenant import RESOURCE as TENANTS
 from tests.e2e.operator import compare
 from tests.e2e.operator.release import Told
-from tests.e2e.operator.site import Site, until
+from tests.e2e.operator.site import Site
+from tests.e2e.waiting import until
 
 SERVICE, TENANT = "credits", "org-1"
 VERSION = "0.1.0"

@@ -19,7 +19,8 @@ from shieldx_operator.kinds.creditsservice import RESOURCE as SERVICES
 from shieldx_operator.kinds.restore.view import RESOURCE as RESTORES
 from shieldx_operator.kinds.tenant import RESOURCE as TENANTS
 from shieldx_operator.settings import DEFAULT_HEALTH_PORT
-from tests.e2e.operator.site import NAMESPACES, PREFIX, Site, until
+from tests.e2e.operator.site import NAMESPACES, PREFIX, Site
+from tests.e2e.waiting import until
 
 NAME = "shieldx"
 SYSTEM = f"{PREFIX}system"

@@ -5,7 +5,8 @@ from shieldx_operator.engine.types import Obj, Ref
 from shieldx_operator.kinds.shadowevaluation import RESOURCE as EVALUATIONS
 from shieldx_operator.kinds.shadowservice import RESOURCE as SERVICES
 from tests.e2e.operator.life import condition
-from tests.e2e.operator.site import Site, until
+from tests.e2e.operator.site import Site
+from tests.e2e.waiting import until
 
 TOLD_WITHIN_S = 30
 HELPERS = (CONFIG_MAP, SERVICE_ACCOUNT, ROLE, ROLE_BINDING, NETWORK_POLICY)

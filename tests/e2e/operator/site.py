@@ -4,17 +4,15 @@ It is the one that is up where nothing of the platform is in it, as at the begin
 their own.
 """
 
-import json
 import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pykube
 import pytest
@@ -27,6 +25,8 @@ from shieldx_operator.engine.client import path_of
 from shieldx_operator.engine.types import Obj, Ref, Resource
 from shieldx_operator.kinds import kinds
 from shieldx_operator.settings import OperatorSettings
+from tests.e2e.calls import CALL_TIMEOUT_S, Calls, body_of
+from tests.e2e.waiting import until
 
 ROOT = Path(__file__).resolve().parents[3]
 OWN = {"SHIELDX_CLUSTER_NAME": "sxop", "SHIELDX_CLUSTER_LINK": "198.18.249.0/30"}
@@ -34,12 +34,10 @@ PREFIX = "shieldx-e2e-operator-"
 """Namespaces of these tests begin so."""
 _UNKNOWN_RESOURCE = "doesn't have a resource type"
 UP_TIMEOUT_S = 1800  # a machine without the archive builds Kubernetes first
-CALL_TIMEOUT_S = 20
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 NAMESPACES = Resource("", "v1", "Namespace", "namespaces", namespaced=False)
 MANAGER = "e2e-person"
 
-Found = TypeVar("Found")
 _names: dict[str, str] = {}
 """What leads to a cluster of these tests' own; empty for the usual one."""
 
@@ -86,17 +84,8 @@ def front_door(*arguments: str, **options: Any) -> Done:
     return run(sys.executable, "-m", "dev.cluster", *arguments, **options)
 
 
-def until(what: str, holds: Callable[[], Found | None], timeout_s: float, every_s: float = 0.25) -> Found:
-    """The first true answer of `holds`."""
-    deadline_s = time.monotonic() + timeout_s
-    while not (answer := holds()):
-        assert time.monotonic() < deadline_s, f"not within {timeout_s:g} s: {what}"
-        time.sleep(every_s)
-    return answer
-
-
 @dataclass
-class Site:
+class Site(Calls):
     """The API server and the node."""
 
     kubeconfig: str
@@ -107,23 +96,11 @@ class Site:
 
     # --- the API server
 
-    def call(self, method: str, path: str, body: Obj | None = None, **options: Any) -> requests.Response:
-        kind = options.pop("content_type", "application/json")
-        answer: requests.Response = self.client.session.request(
-            method,
-            self.client.url + path,
-            data=None if body is None else json.dumps(body),
-            headers={"Content-Type": kind},
-            timeout=CALL_TIMEOUT_S,
-            **options,
-        )
-        return answer
-
     def get(self, ref: Ref) -> Obj | None:
         answer = self.call("GET", path_of(ref.resource, ref.namespace, ref.name))
         if answer.status_code == requests.codes.not_found:
             return None
-        return _body(answer)
+        return body_of(answer)
 
     def there(self, ref: Ref) -> Obj:
         found = self.get(ref)
@@ -132,7 +109,7 @@ class Site:
 
     def list(self, resource: Resource, namespace: str = "", selector: str = "") -> list[Obj]:
         params = {"labelSelector": selector} if selector else {}
-        body = _body(self.call("GET", path_of(resource, namespace), params=params))
+        body = body_of(self.call("GET", path_of(resource, namespace), params=params))
         kind = {"apiVersion": resource.api_version, "kind": resource.kind}
         return [{**kind, **item} for item in body["items"]]
 
@@ -147,12 +124,12 @@ class Site:
         path = path_of(ref.resource, ref.namespace, ref.name)
         kind = "application/apply-patch+yaml"
         params = {"fieldManager": MANAGER, "force": "true"}
-        return _body(self.call("PATCH", path, body, params=params, content_type=kind))
+        return body_of(self.call("PATCH", path, body, params=params, content_type=kind))
 
     def merge(self, ref: Ref, change: Obj) -> Obj:
         path = path_of(ref.resource, ref.namespace, ref.name)
         kind = "application/merge-patch+json"
-        return _body(self.call("PATCH", path, change, params={"fieldManager": MANAGER}, content_type=kind))
+        return body_of(self.call("PATCH", path, change, params={"fieldManager": MANAGER}, content_type=kind))
 
     def delete(self, ref: Ref) -> None:
         answer = self.call("DELETE", path_of(ref.resource, ref.namespace, ref.name))
@@ -205,12 +182,6 @@ class Site:
     def tell(self, figure: str) -> None:
         """A figure for the end of the run's report."""
         self.figures.append(figure)
-
-
-def _body(answer: requests.Response) -> Obj:
-    assert answer.ok, f"{answer.request.method} {answer.request.url}: {answer.status_code} {answer.text[:1000]}"
-    body: Obj = answer.json()
-    return body
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from shieldx_operator.engine.types import Obj, Ref, Resource
 from tests.e2e.operator import compare
 from tests.e2e.operator.life import SERVICE, Life, service_spec, wait_ready
 from tests.e2e.operator.release import SYSTEM, Release
-from tests.e2e.operator.site import NAMESPACES, PREFIX, RESTRICTED, Site, until
+from tests.e2e.operator.site import NAMESPACES, PREFIX, RESTRICTED, Site
+from tests.e2e.waiting import until
 
 CONFINED, UNWATCHED = f"{PREFIX}confined", f"{PREFIX}unwatched"
 CRDS = Resource("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False)

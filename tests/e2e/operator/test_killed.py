@@ -11,7 +11,8 @@ from shieldx_operator.engine.types import Obj, Ref
 from tests.e2e.operator import compare
 from tests.e2e.operator.life import BOUGHT, Disturb, Life
 from tests.e2e.operator.release import SYSTEM, Release
-from tests.e2e.operator.site import Site, until
+from tests.e2e.operator.site import Site
+from tests.e2e.waiting import until
 
 SEED = 20260
 KILLS = {"create": 2, "update": 2, "delete the tenant": 1, "delete the service": 1}

@@ -14,7 +14,8 @@ from shieldx_operator.blocks.resources import EVENT, NETWORK_POLICY, SECRET
 from shieldx_operator.engine.types import Obj, Ref, Resource
 from tests.e2e.operator.life import SERVICE, VERSION, Life, condition, is_ready, secret_values
 from tests.e2e.operator.release import Release
-from tests.e2e.operator.site import NAMESPACES, PREFIX, Site, until
+from tests.e2e.operator.site import NAMESPACES, PREFIX, Site
+from tests.e2e.waiting import until
 
 TOLD_WITHIN_S = 30
 MENDED_WITHIN_S = 150

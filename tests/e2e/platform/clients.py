@@ -10,7 +10,8 @@ from typing import Any
 
 from shieldx_operator.blocks.resources import POD
 from tests.e2e.platform.scripts import CALLS, LOAD, NAMES, REACH
-from tests.e2e.platform.world import IMAGE, ROOT, Obj, World, condition, until
+from tests.e2e.platform.world import IMAGE, ROOT, Obj, World, condition
+from tests.e2e.waiting import until
 from tests.oracle import Intent, read_diary
 
 LISTENS_ON = 8000

@@ -19,8 +19,8 @@ from tests.e2e.platform.world import (
     Obj,
     World,
     is_ready,
-    until,
 )
+from tests.e2e.waiting import until
 from tests.oracle import Entry, check_answers, check_sums
 
 PREFIX = "shieldx-e2e-platform"

@@ -19,7 +19,8 @@ from shieldx_operator.engine.types import Resource
 from tests.e2e.platform.clients import Client
 from tests.e2e.platform.conftest import SERVICE, Running, make_namespace, tenant_spec
 from tests.e2e.platform.release import with_file
-from tests.e2e.platform.world import CLIENT_LABELS, IMAGE, SERVICES, TENANTS, Obj, Ref, World, condition, until
+from tests.e2e.platform.world import CLIENT_LABELS, IMAGE, SERVICES, TENANTS, Obj, Ref, World, condition
+from tests.e2e.waiting import until
 
 TENANT = "org-7"
 BOUGHT = 700

@@ -5,7 +5,8 @@ import requests
 from shieldx_operator.blocks.resources import PDB
 from shieldx_operator.engine.client import path_of
 from tests.e2e.platform.conftest import SERVICE, Running
-from tests.e2e.platform.world import Obj, Resource, World, until, value
+from tests.e2e.platform.world import Obj, Resource, World, value
+from tests.e2e.waiting import until
 
 POD_PATH = Resource("", "v1", "Pod", "pods")
 

@@ -28,7 +28,8 @@ from shieldx_operator.blocks.resources import (
 from shieldx_operator.engine.names import FIELD_MANAGER
 from tests.e2e.platform.conftest import SERVICE as NAME
 from tests.e2e.platform.conftest import Running
-from tests.e2e.platform.world import Obj, Ref, Resource, World, merge, until, value
+from tests.e2e.platform.world import Obj, Ref, Resource, World, merge, value
+from tests.e2e.waiting import until
 
 REPAIRED_WITHIN_S = 30
 WRONG = base64.b64encode(b"postgresql://nobody@nowhere:1/nothing").decode()

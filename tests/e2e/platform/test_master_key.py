@@ -3,7 +3,7 @@
 from shieldx_operator.blocks.resources import SECRET
 from shieldx_operator.engine.secrets import decoded
 from tests.e2e.platform.conftest import SERVICE, Running
-from tests.e2e.platform.world import until
+from tests.e2e.waiting import until
 
 
 def test_a_master_key_that_is_added_becomes_the_active_one_and_one_that_is_emptied_goes(running: Running) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import requests
 
 from tests.e2e.platform.conftest import TENANT, Running, tenant_spec
-from tests.e2e.platform.world import TENANTS, until
+from tests.e2e.platform.world import TENANTS
+from tests.e2e.waiting import until
 
 OK, UNAUTHORIZED = requests.codes.ok, requests.codes.unauthorized
 ROUNDS = 6

@@ -7,7 +7,8 @@ import pytest
 from shieldx_operator.blocks.resources import DEPLOYMENT, POD
 from tests.e2e.platform.clients import RATE_PER_S, Load
 from tests.e2e.platform.conftest import SERVICE, TENANT, Running
-from tests.e2e.platform.world import World, condition, until
+from tests.e2e.platform.world import World, condition
+from tests.e2e.waiting import until
 
 
 def revision_pods(world: World) -> set[str]:

@@ -5,7 +5,8 @@ import requests
 from shieldx_operator.api.defaults import DEVELOPMENT
 from shieldx_operator.blocks.resources import CONFIG_MAP, DEPLOYMENT, HPA, PDB, PVC, STATEFUL_SET
 from tests.e2e.platform.conftest import SERVICE, SPEC, Running, make_namespace
-from tests.e2e.platform.world import NAMESPACES, SERVICES, Obj, Ref, World, condition, until
+from tests.e2e.platform.world import NAMESPACES, SERVICES, Obj, Ref, World, condition
+from tests.e2e.waiting import until
 
 STORES = ("database", "cache")
 

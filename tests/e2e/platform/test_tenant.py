@@ -6,7 +6,8 @@ import requests
 
 from shieldx_operator.blocks.resources import SECRET
 from tests.e2e.platform.conftest import TENANT, Running, tenant_spec
-from tests.e2e.platform.world import TENANTS, Obj, Ref, World, condition, until
+from tests.e2e.platform.world import TENANTS, Obj, Ref, World, condition
+from tests.e2e.waiting import until
 
 OK, UNAUTHORIZED = requests.codes.ok, requests.codes.unauthorized
 OVERLAP_S = 8

@@ -4,11 +4,10 @@ import base64
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pykube
 import requests
@@ -18,8 +17,10 @@ from shieldx_operator.engine.client import path_of
 from shieldx_operator.engine.types import Obj, Ref, Resource
 from shieldx_operator.kinds.creditsservice import RESOURCE as SERVICES
 from shieldx_operator.kinds.tenant import RESOURCE as TENANTS
+from tests.e2e.calls import Calls, body_of
+from tests.e2e.waiting import until
 
-__all__ = ["SERVICES", "TENANTS", "Obj", "Ref", "Resource", "World", "condition", "until"]
+__all__ = ["SERVICES", "TENANTS", "Obj", "Ref", "Resource", "World", "condition"]
 
 ROOT = Path(__file__).resolve().parents[3]
 NAMESPACES = Resource("", "v1", "Namespace", "namespaces", namespaced=False)
@@ -27,18 +28,6 @@ CLIENT_LABELS = {"shieldx.io/credits-client": "true"}
 IMAGE = "ghcr.io/shieldx/platform:0.1.0"
 PERSON = "e2e-person"
 READY_TIMEOUT_S = 120
-CALL_TIMEOUT_S = 20
-
-Found = TypeVar("Found")
-
-
-def until(what: str, holds: Callable[[], Found | None], timeout_s: float = 30, every_s: float = 0.1) -> Found:
-    """The first true answer of `holds`."""
-    deadline_s = time.monotonic() + timeout_s
-    while not (answer := holds()):
-        assert time.monotonic() < deadline_s, f"not within {timeout_s:g} s: {what}"
-        time.sleep(every_s)
-    return answer
 
 
 def condition(obj: Obj, kind: str = "Ready") -> Obj:
@@ -69,7 +58,7 @@ def value(obj: Obj, path: Sequence[str]) -> Any:
 
 
 @dataclass
-class World:
+class World(Calls):
     """The API server, `kubectl` and the pods, in one namespace."""
 
     client: pykube.HTTPClient
@@ -86,24 +75,12 @@ class World:
 
     # --- the API server
 
-    def call(self, method: str, path: str, body: Obj | None = None, **options: Any) -> requests.Response:
-        content_type = options.pop("content_type", "application/json")
-        answer: requests.Response = self.client.session.request(
-            method,
-            self.client.url + path,
-            data=None if body is None else json.dumps(body),
-            headers={"Content-Type": content_type},
-            timeout=CALL_TIMEOUT_S,
-            **options,
-        )
-        return answer
-
     def ref(self, resource: Resource, name: str) -> Ref:
         return Ref(resource, self.namespace, name)
 
     def find(self, ref: Ref) -> Obj | None:
         answer = self.call("GET", path_of(ref.resource, ref.namespace, ref.name))
-        return None if answer.status_code == requests.codes.not_found else _body(answer)
+        return None if answer.status_code == requests.codes.not_found else body_of(answer)
 
     def get(self, ref: Ref) -> Obj:
         found = self.find(ref)
@@ -111,7 +88,7 @@ class World:
         return found
 
     def all(self, resource: Resource, labels: str = "") -> list[Obj]:
-        body = _body(self.call("GET", path_of(resource, self.namespace), params={"labelSelector": labels}))
+        body = body_of(self.call("GET", path_of(resource, self.namespace), params={"labelSelector": labels}))
         return [{"apiVersion": resource.api_version, "kind": resource.kind, **item} for item in body["items"]]
 
     def apply(self, ref: Ref, **fields: Any) -> Obj:
@@ -120,10 +97,10 @@ class World:
         body = {"apiVersion": ref.resource.api_version, "kind": ref.resource.kind, "metadata": metadata, **fields}
         params = {"fieldManager": PERSON, "force": "true"}
         path = path_of(ref.resource, ref.namespace, ref.name)
-        return _body(self.call("PATCH", path, body, params=params, content_type="application/apply-patch+yaml"))
+        return body_of(self.call("PATCH", path, body, params=params, content_type="application/apply-patch+yaml"))
 
     def change(self, ref: Ref, patch: Obj, subresource: str = "") -> Obj:
-        return _body(self.try_change(ref, patch, subresource))
+        return body_of(self.try_change(ref, patch, subresource))
 
     def try_change(self, ref: Ref, patch: Obj, subresource: str = "") -> requests.Response:
         path = path_of(ref.resource, ref.namespace, ref.name, subresource)
@@ -194,9 +171,3 @@ class World:
         told = ("exec", "-i", f"{service}-db-0", "--", "psql", "-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1")
         done = self.kubectl(*told, "-U", "credits", "-d", "credits", stdin=statement)
         return [line.split("|") for line in done.splitlines() if line]
-
-
-def _body(answer: requests.Response) -> Obj:
-    assert answer.ok, f"{answer.request.method} {answer.request.url}: {answer.status_code} {answer.text[:1000]}"
-    body: Obj = answer.json()
-    return body

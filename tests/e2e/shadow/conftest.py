@@ -9,8 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from shieldx_operator.engine.connection import Cluster
 from shieldx_operator.engine.metrics import Metrics
 from shieldx_operator.engine.types import Obj, Query, Ref, Resource
 from tests.e2e.conftest import AS_INSTALLED
+from tests.e2e.waiting import eventually
 
 ROOT = Path(__file__).parents[3]
 EVALUATIONS = Resource(API_GROUP, "v1alpha1", "ShadowEvaluation", "shadowevaluations")
@@ -117,7 +117,7 @@ def prepared(kubeconfig: str) -> None:
             policy = (ROOT / "charts" / "shieldx-platform" / "files" / "shadow-workers.yaml").read_text()
             for body, resource in zip(yaml.safe_load_all(policy), (POLICIES, BINDINGS), strict=True):
                 await client.apply(Ref(resource, "", body["metadata"]["name"]), body)
-            await until(lambda: _served(client), 30, "the CRD is served")
+            await eventually(lambda: _served(client), 30, "the CRD is served")
 
     asyncio.run(install())
 
@@ -127,17 +127,6 @@ async def _served(client: Client) -> bool:
         await client.find(Query(EVALUATIONS, "default", limit=1))
         return True
     return False
-
-
-async def until(holds: Callable[[], Awaitable[Any]], timeout_s: float, what: str) -> Any:
-    """The first true answer of `holds`, asked again and again."""
-    deadline_s = time.monotonic() + timeout_s
-    while True:
-        answer = await holds()
-        if answer:
-            return answer
-        assert time.monotonic() < deadline_s, f"{what}: not within {timeout_s:g} s"
-        await asyncio.sleep(0.1)
 
 
 @dataclass
@@ -248,7 +237,7 @@ class Ground:
             return told if now and good else None
 
         try:
-            found: Obj = await until(ready, timeout_s, f"the answer of {name}")
+            found: Obj = await eventually(ready, timeout_s, f"the answer of {name}")
         except AssertionError as late:
             raise AssertionError(f"{late}; status: {json.dumps(await self.status(name), indent=1)[:3000]}") from None
         return found

@@ -9,8 +9,9 @@ import pytest_asyncio
 
 from shieldx_operator.engine.types import Obj
 from shieldx_runtime.shadow.cluster.apiserver import Answer
-from tests.e2e.shadow.conftest import Ground, until
+from tests.e2e.shadow.conftest import Ground
 from tests.e2e.shadow.worker import Worker, idle_pod, make_account, worker
+from tests.e2e.waiting import eventually
 
 QUESTION = "0123456789"
 RUN = "abcdef0123"
@@ -57,7 +58,7 @@ async def scene(ground: Ground, tmp_path: Path) -> Scene:
     async def allowed() -> bool:
         return (await asyncio.to_thread(mine.apply, 1, entry(1))).status == 200
 
-    await until(allowed, 20, "the worker may write its own shard")
+    await eventually(allowed, 20, "the worker may write its own shard")
     return Scene(ground, first, second, account, mine, tmp_path)
 
 

@@ -10,7 +10,8 @@ import pytest
 from shieldx_contract import API_GROUP
 from shieldx_operator.blocks.resources import SECRET
 from shieldx_operator.engine.types import Obj, Ref, Resource
-from tests.e2e.shadow.conftest import ROOT, Ground, until
+from tests.e2e.shadow.conftest import ROOT, Ground
+from tests.e2e.waiting import eventually
 
 pytestmark = pytest.mark.timeout(900, func_only=True)
 CREDITS, SHADOW = (
@@ -57,7 +58,7 @@ async def test_an_evaluation_is_paid_in_the_cluster(ground: Ground, kubectl: Cal
     ground.start_operator()
     for example in ("shadowservice-billing", "creditsservice"):
         kubectl("apply", "--server-side", "-f", str(ROOT / "examples" / f"{example}.yaml"))
-    await until(lambda: holds(CREDITS, "credits", "Ready"), 420, "the CreditsService is Ready")
+    await eventually(lambda: holds(CREDITS, "credits", "Ready"), 420, "the CreditsService is Ready")
     told = await condition(SHADOW, "shadow", "BillingReady")
     assert (told["status"], told["reason"]) == ("False", "SecretNotFound")
     assert "spec.billing.keySecretRef" in told["message"]
@@ -67,7 +68,7 @@ async def test_an_evaluation_is_paid_in_the_cluster(ground: Ground, kubectl: Cal
     data = {"key": base64.b64encode(made["key"].encode()).decode()}
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "shadow-billing"}, "data": data}
     await ground.client.apply(Ref(SECRET, ground.namespace, "shadow-billing"), secret)
-    await until(lambda: holds(SHADOW, "shadow", "Ready"), 180, "the ShadowService is Ready")
+    await eventually(lambda: holds(SHADOW, "shadow", "Ready"), 180, "the ShadowService is Ready")
 
     assert call("credits", "PUT", f"{API}/credits/tenants/org-1")[0] == 201
     rows = [{"payload": f"q=' or '1'='1 {n}" if n % 3 == 0 else f"q={n}", "label": int(n % 3 == 0)} for n in range(90)]

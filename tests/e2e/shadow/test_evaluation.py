@@ -10,8 +10,9 @@ import pytest_asyncio
 
 from shieldx_operator.blocks.resources import CONFIG_MAP, NETWORK_POLICY, ROLE, ROLE_BINDING, SERVICE_ACCOUNT
 from shieldx_operator.engine.types import Obj, Query
-from tests.e2e.shadow.conftest import ROOT, Ground, until
+from tests.e2e.shadow.conftest import ROOT, Ground
 from tests.e2e.shadow.samples import MATRIX, SPEC, ndjson
+from tests.e2e.waiting import eventually
 
 pytestmark = pytest.mark.timeout(600, func_only=True)
 HELPERS = (CONFIG_MAP, SERVICE_ACCOUNT, ROLE, ROLE_BINDING, NETWORK_POLICY)
@@ -69,7 +70,7 @@ async def test_at_the_end_nothing_is_left_but_the_job_with_its_log(ready: Ground
     async def gone() -> bool:
         return not await helpers(ready, "one")
 
-    await until(gone, 20, "account, policy and task are gone")
+    await eventually(gone, 20, "account, policy and task are gone")
     (job,) = await ready.jobs("one")
     assert job["spec"]["ttlSecondsAfterFinished"] == 3600
 
@@ -98,7 +99,7 @@ async def test_a_changed_rule_is_asked_anew_and_its_old_answer_goes_at_once(read
     async def asked_anew() -> bool:
         return bool((await ready.status("one"))["question"] != before["question"])
 
-    await until(asked_anew, 10, "the new question is seen")
+    await eventually(asked_anew, 10, "the new question is seen")
     after = await ready.answer("one")
     assert after["result"]["matrix"]["truePositives"] == 100
     (job,) = await ready.jobs("one")
@@ -115,7 +116,7 @@ async def test_a_held_evaluation_goes_on_where_it_was(ready: Ground) -> None:
     async def held() -> bool:
         return (await ready.condition("one", "Ready")).get("reason") == "Suspended"
 
-    await until(held, 15, "Suspended")
+    await eventually(held, 15, "Suspended")
     assert await ready.jobs("one") == []
     slow = {**SPEC["resources"], "limits": {"cpu": "50m", "memory": "512Mi"}}
     await ready.change("one", suspend=False, shards=2, parallelism=1, resources=slow)
@@ -123,13 +124,13 @@ async def test_a_held_evaluation_goes_on_where_it_was(ready: Ground) -> None:
     async def works() -> list[Obj]:
         return await ready.pods("one")
 
-    await until(works, 15, "a pod")
+    await eventually(works, 15, "a pod")
     await ready.change("one", suspend=True)
 
     async def idle() -> bool:
         return not [p for p in await ready.pods("one") if p["status"]["phase"] in ("Pending", "Running")]
 
-    await until(idle, 60, "no pod works")
+    await eventually(idle, 60, "no pod works")
     await ready.change("one", suspend=False)
     assert (await ready.answer("one"))["result"]["matrix"] == MATRIX
 
@@ -141,14 +142,14 @@ async def test_deleting_it_ends_its_pods_and_leaves_nothing(ready: Ground) -> No
     async def works() -> bool:
         return any(p["status"]["phase"] == "Running" for p in await ready.pods("one"))
 
-    await until(works, 120, "a pod that works")
+    await eventually(works, 120, "a pod that works")
     await ready.delete(ready.ref("one"))
 
     async def gone() -> bool:
         left: list[Any] = [*await ready.pods("one"), *await ready.jobs("one"), *await helpers(ready, "one")]
         return not left
 
-    await until(gone, 60, "everything is gone")
+    await eventually(gone, 60, "everything is gone")
 
 
 async def test_a_rule_that_cannot_be_is_told_by_the_worker_and_tried_once(ready: Ground) -> None:
@@ -158,7 +159,7 @@ async def test_a_rule_that_cannot_be_is_told_by_the_worker_and_tried_once(ready:
         found = await ready.condition("one", "Stalled")
         return found if found.get("status") == "True" else None
 
-    found = await until(stalled, 60, "Stalled")
+    found = await eventually(stalled, 60, "Stalled")
     assert found["reason"] == "EvaluationFailed"
     assert "rule.pattern" in found["message"]
     assert len(await ready.pods("one")) == 1, "no repetition would help"

@@ -3,28 +3,23 @@
 import asyncio
 import contextlib
 import json
-import os
 import random
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
 import pytest_asyncio
 
 from shieldx_operator.blocks.resources import NETWORK_POLICY, POD
-from shieldx_operator.engine.client import Client
-from shieldx_operator.engine.events import Recorder
-from shieldx_operator.engine.metrics import Metrics
 from shieldx_operator.engine.reconcile import Reconciler
 from shieldx_operator.engine.types import Obj, Query, Ref
 from shieldx_operator.kinds.shadowevaluation import ShadowEvaluationKind
 from shieldx_operator.settings import OperatorSettings
-from tests.e2e.shadow.conftest import Ground, front_door, until
+from tests.e2e.mortal import Crash, mortal_reconciler
+from tests.e2e.shadow.conftest import Ground, front_door
 from tests.e2e.shadow.samples import MATRIX, SPEC, ndjson
+from tests.e2e.waiting import eventually
 
 pytestmark = pytest.mark.timeout(900, func_only=True)
 SLOW = {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"cpu": "60m", "memory": "512Mi"}}
@@ -60,7 +55,7 @@ async def test_a_worker_that_dies_is_replaced_and_counted_once(ready: Ground, ho
     await ready.ask("one", **{**SPEC, "shards": 2, "workers": 1, "resources": SLOW})
     hit = []
     for _ in range(2):
-        found = await until(lambda: running(ready, "one"), 60, "a pod that works")
+        found = await eventually(lambda: running(ready, "one"), 60, "a pod that works")
         await asyncio.sleep(random.random() * 1.5)  # noqa: S311 - any moment will do
         victim = random.choice(found)  # noqa: S311
         hit.append(victim["metadata"]["name"])
@@ -90,7 +85,7 @@ async def test_an_operator_that_is_killed_at_any_moment_loses_and_doubles_nothin
     names = [f"one-{n}" for n in range(4)]
     for n, name in enumerate(names):
         operator = ready.start_operator()
-        await until(partial(_leads, operator.output), 60, "an operator that leads")
+        await eventually(partial(_leads, operator.output), 60, "an operator that leads")
         await ready.ask(name, **{**SPEC, "seed": n, "shards": 2, "workers": 1})
         await asyncio.sleep(random.random() * 2.5)  # noqa: S311 - any moment will do
         operator.kill()
@@ -106,36 +101,13 @@ async def _leads(output: Path) -> bool:
     return any(json.loads(line).get("message") == "leads" for line in lines if "{" in line)
 
 
-class Crash(BaseException):
-    """The process is gone at this point."""
-
-
-@dataclass(slots=True)
-class MortalClient(Client):
-    """Its process dies when call number `lives` was carried out by the server and before its answer is seen."""
-
-    lives: int = 10**9
-    made: int = field(default=0)
-
-    async def _call(self, request: Any) -> Obj:
-        self.made += 1
-        answer = await Client._call(self, request)
-        if self.made >= self.lives:
-            raise Crash
-        return answer
-
-
 @contextlib.asynccontextmanager
 async def reconciler(ground: Ground, lives: int) -> AsyncIterator[Reconciler]:
     settings = OperatorSettings.from_environment(
         {"SHIELDX_RUNTIME_IMAGE": ground.image, "SHIELDX_IMAGE_PULL_POLICY": "Never"}
     )
-    kind = ShadowEvaluationKind(settings)
-    metrics = Metrics()
-    client = MortalClient(ground.client.api, metrics, lives=lives)
-    async with aiohttp.ClientSession() as http:
-        recorder = Recorder(client, metrics, instance="test", controller="test")
-        yield Reconciler(client, {kind.resource: kind}, recorder, http, os.urandom)
+    async with mortal_reconciler(ground.client, ShadowEvaluationKind(settings), lives) as made:
+        yield made
 
 
 async def test_a_crash_after_any_call_of_the_first_look_ends_in_the_same_answer(ready: Ground) -> None:
@@ -162,7 +134,7 @@ async def test_a_crash_after_any_call_of_the_first_look_ends_in_the_same_answer(
 async def test_a_network_that_swallows_every_packet_for_twenty_seconds_costs_no_shard(ready: Ground) -> None:
     operator = ready.start_operator()
     await ready.ask("one", **{**SPEC, "resources": SLOW})
-    await until(lambda: running(ready, "one"), 60, "a pod that works")
+    await eventually(lambda: running(ready, "one"), 60, "a pod that works")
     operator.kill()  # or it would repair what comes now
     (policy,) = await policies(ready)
     ref = Ref(NETWORK_POLICY, ready.namespace, policy["metadata"]["name"])
@@ -187,14 +159,14 @@ kill -9 $pid
 async def test_an_api_server_that_is_away_for_twenty_seconds_costs_no_shard(ready: Ground) -> None:
     ready.start_operator()
     await ready.ask("one", **{**SPEC, "shards": 2, "workers": 1, "resources": SLOW})
-    await until(lambda: running(ready, "one"), 60, "a pod that works")
+    await eventually(lambda: running(ready, "one"), 60, "a pod that works")
     await asyncio.to_thread(front_door, "exec-node", "sh", "-c", API_SERVER_AWAY)
 
     async def back() -> bool:
         told = await asyncio.to_thread(front_door, "kubectl", "get", "--raw=/readyz", check=False)
         return told.strip() == "ok"
 
-    await until(back, 120, "the API server answers again")
+    await eventually(back, 120, "the API server answers again")
     assert_counted_once(await ready.answer("one", 240), 2)
     assert len(await ready.jobs("one")) == 1
     assert len(await ready.pods("one")) == 2, "the first workers have reported, late"

@@ -9,7 +9,8 @@ import yaml
 
 from shieldx_contract import API_GROUP
 from shieldx_operator.engine.types import Obj, Ref, Resource
-from tests.e2e.shadow.conftest import ROOT, Ground, until
+from tests.e2e.shadow.conftest import ROOT, Ground
+from tests.e2e.waiting import eventually
 
 pytestmark = pytest.mark.timeout(600, func_only=True)
 KINDS = {
@@ -42,7 +43,7 @@ async def test_it_serves_the_tenants_of_the_credits_service(ground: Ground, kube
         ground.revive()
         return await condition(ground, Ref(KINDS["ShadowService"], ground.namespace, "shadow")) == "True"
 
-    await until(ready, 420, "the ShadowService is Ready")
+    await eventually(ready, 420, "the ShadowService is Ready")
     traffic = "".join(
         json.dumps(
             {

@@ -9,8 +9,9 @@ import pytest
 from dev import objects, platform
 from shieldx_operator.blocks.resources import POD, PVC, SECRET
 from shieldx_operator.engine.types import Obj, Ref
-from tests.e2e.shadow.conftest import LINK, NAME, Ground, until
+from tests.e2e.shadow.conftest import LINK, NAME, Ground
 from tests.e2e.shadow.samples import MATRIX, SPEC, ndjson
+from tests.e2e.waiting import eventually
 
 pytestmark = pytest.mark.timeout(600, func_only=True)
 BUCKET, KEY = "samples", "2026/day.ndjson.gz"
@@ -73,14 +74,14 @@ async def test_samples_in_a_volume_give_the_numbers_of_those_in_a_config_map(gro
         there = await ground.client.get(pod)
         return there is not None and there["status"].get("phase") == "Succeeded"
 
-    await until(written, 120, "the volume is written")
+    await eventually(written, 120, "the volume is written")
     ground.start_operator()
     volume = {"claimName": "traffic", "path": "day/samples.ndjson.gz"}
     await ground.ask("one", **question({"persistentVolumeClaim": volume}, shards=2))
     status = await ground.answer("one")
     assert status["result"]["matrix"] == MATRIX
     await ground.ask("other", **question({"persistentVolumeClaim": {**volume, "path": "day/nothing.ndjson"}}))
-    told = await until(lambda: failed(ground, "other"), 120, "a file that is not there")
+    told = await eventually(lambda: failed(ground, "other"), 120, "a file that is not there")
     assert "day/nothing.ndjson" in told["message"]
 
 
@@ -100,7 +101,7 @@ async def test_samples_in_a_bucket_give_the_numbers_and_a_wrong_secret_says_so(
     status = await ground.answer("one")
     assert status["result"]["matrix"] == MATRIX
     await ground.ask("other", **question({"s3": {**bucket, "credentials": {"name": "stranger"}}}, rerun="2"))
-    told = await until(lambda: failed(ground, "other"), 120, "a secret that the bucket does not know")
+    told = await eventually(lambda: failed(ground, "other"), 120, "a secret that the bucket does not know")
     assert f"s3://{BUCKET}/{KEY}" in told["message"]
     assert stranger.secret_access_key not in str(await ground.there("other"))
 
