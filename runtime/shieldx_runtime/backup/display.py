@@ -21,7 +21,7 @@ def listing(outcome: dict[str, Any]) -> None:
             f"{drilled['drilled_at']} ({drilled['rto_s']:.1f} s)" if drilled else "no",
         )
     console = Console()
-    console.print(table)
+    console.print(table if outcome["copies"] else f"no whole copy of: {outcome['stream']}")
     for backup_id, problem in outcome["broken"].items():
         console.print(f"{backup_id} cannot be used: {problem}", style="red", markup=False)
     if outcome.get("covered_to"):

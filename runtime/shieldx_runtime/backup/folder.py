@@ -66,7 +66,8 @@ class Folder:
     def find(self, prefix: str) -> Iterator[Found]:
         with _explained(self, prefix):
             start = self._root / PurePosixPath(prefix if prefix.endswith("/") else prefix.rpartition("/")[0])
-            files = (Path(folder) / name for folder, _, names in os.walk(start) for name in names)
+            self._require_root()
+            files = (Path(folder) / name for folder, _, names in os.walk(start, onerror=_unreadable) for name in names)
             keys = sorted((file.relative_to(self._root).as_posix(), file) for file in files)
         for key, file in keys:
             if not key.startswith(prefix) or any(part.startswith(".") for part in key.split("/")):
@@ -77,11 +78,12 @@ class Folder:
 
     def folders(self, prefix: str) -> list[str]:
         with _explained(self, prefix):
+            self._require_root()
             parent = self._root / PurePosixPath(prefix)
             if not parent.is_dir():
                 return []
             return sorted(
-                p.name for p in parent.iterdir() if p.is_dir() and not p.name.startswith(".") and any(p.rglob("*"))
+                p.name for p in parent.iterdir() if p.is_dir() and not p.name.startswith(".") and any(p.iterdir())
             )
 
     def delete(self, key: str) -> None:
@@ -108,6 +110,11 @@ class Folder:
         with _explained(self, name):
             (self._root / _INCOMING / name).unlink(missing_ok=True)
 
+    def _require_root(self) -> None:
+        """A volume that is not mounted is no empty one. Raises: DestinationError."""
+        if not self._root.is_dir():
+            raise DestinationError(f"{self.name} is not there: mount the volume, or make the folder in it")
+
     def _path(self, key: str) -> Path:
         parts = PurePosixPath(key).parts
         if not parts or key.startswith("/") or any(part.startswith(".") for part in parts):
@@ -117,8 +124,7 @@ class Folder:
     @contextlib.contextmanager
     def _written(self, key: str, chunks: Iterable[bytes]) -> Iterator[Path]:
         """A complete, synced file beside its place; gone afterwards if nobody moved it."""
-        if not self._root.is_dir():
-            raise DestinationError(f"{self.name} is not there: mount the volume, or make the folder in it")
+        self._require_root()
         incoming = self._root / _INCOMING
         incoming.mkdir(mode=0o700, exist_ok=True)
         file = incoming / f"{_flat(key)}.{secrets.token_hex(8)}"
@@ -161,6 +167,12 @@ class Folder:
             found = None
         if (condition.absent and found is not None) or (condition.etag is not None and condition.etag != found):
             raise ConflictError(f"{key} in {self.name} is not what was expected: somebody else wrote it")
+
+
+def _unreadable(error: OSError) -> None:
+    """What cannot be looked into is not empty, unless it is not there."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _flat(key: str) -> str:
