@@ -61,6 +61,8 @@ def test_the_key_may_come_as_a_header(api: Api) -> None:
     body = {"tenant_id": tenant_id, "amount": 1}
     by_header = api.http.post("/credits/consume", json=body, headers={"Idempotency-Key": key})
     assert by_header.status_code == 200
+    quoted = api.http.post("/credits/consume", json=body, headers={"Idempotency-Key": f'"{key}"'})
+    assert quoted.headers["idempotency-replayed"] == "true"
     both = api.http.post(
         "/credits/consume", json={**body, "idempotency_key": key.upper()}, headers={"Idempotency-Key": key}
     )

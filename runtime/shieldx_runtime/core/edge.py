@@ -203,7 +203,7 @@ def _too_large(max_bytes: int) -> ProblemError:
     # closed, since what is still on its way of the body will not be read
     return ProblemError(
         problems.TOO_LARGE,
-        f"the body is larger than {max_bytes} bytes: shorten its texts",
+        f"the body is larger than {max_bytes} bytes: shorten its texts, or send it in parts",
         headers={"Connection": "close"},
     )
 

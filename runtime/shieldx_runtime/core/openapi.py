@@ -38,6 +38,19 @@ _RATE_HEADERS: Final[dict[str, Any]] = {
     },
 }
 _RETRY_HEADER: Final = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
+_RETRIED: Final = frozenset(
+    {
+        *("unavailable", "overloaded", "quota-exceeded", "queue-full", "credits-unavailable"),
+        *("request-in-flight", "no-checkpoint", "not-sealed-yet"),
+    }
+)
+_CHALLENGE: Final = {
+    "WWW-Authenticate": {
+        "description": "The scheme, `Bearer`, and what is wrong with the key that was sent (RFC 6750).",
+        "schema": {"type": "string"},
+        "example": 'Bearer realm="shieldx", error="invalid_token"',
+    }
+}
 _PROBLEM: Final[dict[str, Any]] = {
     "type": "object",
     "description": "RFC 9457. `type` is stable: decide by it, not by the texts.",
@@ -90,10 +103,9 @@ def _response(kinds: list[Kind]) -> dict[str, Any]:
             }
         },
     }
-    if any(
-        kind.slug in ("unavailable", "overloaded", "request-in-flight", "quota-exceeded", "queue-full")
-        for kind in kinds
-    ):
+    if core.UNAUTHENTICATED in kinds:
+        answer["headers"] = _CHALLENGE
+    elif not _RETRIED.isdisjoint(kind.slug for kind in kinds):
         answer["headers"] = _RETRY_HEADER
     return answer
 
@@ -116,7 +128,7 @@ def with_rates(made: dict[str, Any]) -> dict[str, Any]:
     made["components"]["headers"] = _RATE_HEADERS
     for operation in (operation for path in made["paths"].values() for operation in path.values()):
         for status, response in operation["responses"].items():
-            if status[0] in "23" or status == str(EXCEEDED.status):
+            if status != str(core.UNAUTHENTICATED.status):
                 told = {name: {"$ref": f"#/components/headers/{name}"} for name in _RATE_HEADERS}
                 response["headers"] = {**response.get("headers", {}), **told}
     return made

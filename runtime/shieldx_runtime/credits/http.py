@@ -46,7 +46,13 @@ def service_of(request: Request) -> CreditsService:
 
 def idempotency_key(request: Request, in_body: object) -> uuid.UUID:
     """The one key of a request. Raises: ProblemError 400, it is missing, no UUID v4, or two that differ."""
-    return one_key([*request.headers.getlist(IDEMPOTENCY_HEADER), *([] if in_body is None else [in_body])])
+    sent = [_unquoted(value) for value in request.headers.getlist(IDEMPOTENCY_HEADER)]
+    return one_key([*sent, *([] if in_body is None else [in_body])])
+
+
+def _unquoted(value: str) -> str:
+    """The header's value as it is mostly sent, or as draft-ietf-httpapi-idempotency-key-header wants it: in quotes."""
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
 
 
 def one_key(sent: list[Any]) -> uuid.UUID:

@@ -31,8 +31,9 @@ def document(app: FastAPI) -> dict[str, Any]:
     summary = "A prepaid ledger: every call to the protected platform consumes credits."
     made = described(app, "ShieldX credits", summary)
     for operation in _operations(made, _KEYED):
-        done = "201" if "201" in operation["responses"] else "200"
-        operation["responses"][done]["headers"] = _REPLAYED_HEADER
+        # a refusal for want of credits is an outcome as a success is: told again with the same field
+        for status in {"200", "201", "402"} & set(operation["responses"]):
+            operation["responses"][status]["headers"] = _REPLAYED_HEADER
         operation.setdefault("parameters", []).append(
             {
                 "name": "Idempotency-Key",
@@ -43,9 +44,10 @@ def document(app: FastAPI) -> dict[str, Any]:
             }
         )
     for operation in _operations(made, ("/credits/balance/{tenant_id}",)):
-        operation["responses"]["200"]["headers"] = {
-            "ETag": {"description": "The account's version in quotes.", "schema": {"type": "string"}}
-        }
+        for status in ("200", "304"):
+            operation["responses"][status]["headers"] = {
+                "ETag": {"description": "The account's version in quotes.", "schema": {"type": "string"}}
+            }
         operation["parameters"].append(
             {"name": "If-None-Match", "in": "header", "required": False, "schema": {"type": "string"}}
         )

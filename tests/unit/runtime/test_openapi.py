@@ -60,6 +60,21 @@ def test_every_call_needs_a_key_and_names_its_refusals(api: dict[str, Any]) -> N
     assert "402" not in api["paths"]["/credits/purchase"]["post"]["responses"]
 
 
+def test_the_headers_that_answers_have_are_named(api: dict[str, Any]) -> None:
+    def headers(path: str, method: str, status: str) -> set[str]:
+        return set(api["paths"][path][method]["responses"][status]["headers"])
+
+    rates = {"RateLimit", "RateLimit-Policy"}
+    assert headers("/credits/consume", "post", "200") == {"Idempotency-Replayed", *rates}
+    assert headers("/credits/consume", "post", "402") == {"Idempotency-Replayed", *rates}
+    assert headers("/credits/consume", "post", "401") == {"WWW-Authenticate"}
+    assert headers("/credits/consume", "post", "422") == rates
+    assert headers("/credits/balance/{tenant_id}", "get", "304") == {"ETag", *rates}
+    assert headers("/credits/proof/{transaction_id}", "get", "409") == {"Retry-After", *rates}
+    assert headers("/credits/checkpoint", "get", "404") == {"Retry-After", *rates}
+    assert headers("/credits/balance/{tenant_id}", "get", "404") == rates
+
+
 def test_bodies_are_closed(api: dict[str, Any]) -> None:
     bodies = [schema for name, schema in api["components"]["schemas"].items() if name.endswith("Body")]
     assert len(bodies) == 11
