@@ -11,6 +11,7 @@ from typing import Final
 from shieldx_operator.engine.types import Obj
 
 _MAX_MESSAGE: Final = 600
+_CLAIM: Final = "persistentVolumeClaim"
 _IMAGE_REASONS: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 _CONFIG_REASONS: Final = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 
@@ -71,9 +72,23 @@ def _pod_findings(pod: Obj) -> Iterator[Finding]:
             yield Finding(
                 "Unschedulable",
                 f"Pod {name} fits on no node: {_short(condition.get('message', ''))}; "
-                "lower the requests in spec.resources or add capacity",
+                f"{_remedy(pod, condition.get('message', ''))}",
                 needs_person=True,
             )
+
+
+def _remedy(pod: Obj, said: str) -> str:
+    """What to do about a pod that fits on no node, by the scheduler's own words for it."""
+    remedies = []
+    if "PersistentVolumeClaim" in said:
+        claims = [v["persistentVolumeClaim"]["claimName"] for v in pod["spec"].get("volumes", ()) if _CLAIM in v]
+        named = ", ".join(f"`kubectl -n {pod['metadata'].get('namespace', '')} describe pvc {c}`" for c in claims)
+        remedies.append(f"see {named}: its storage class may not exist, or have no volume left")
+    if "affinity/selector" in said or "taint" in said:
+        remedies.append("correct spec.scheduling, or label or add a node")
+    if "Insufficient" in said or not remedies:
+        remedies.append("lower the requests in spec.resources or add capacity")
+    return "; ".join(remedies)
 
 
 def pods_finding(pods: Iterable[Obj]) -> Finding | None:
@@ -99,6 +114,8 @@ def creation_finding(workload: Obj | None, events: Sequence[Obj]) -> Finding | N
 
 def _refused(said: str) -> Finding:
     remedy = "raise the quota or change the policy of the namespace that refuses its pods, or ask for less in the spec"
+    if "PriorityClass" in said:
+        remedy = "correct spec.scheduling.priorityClassName, or create that PriorityClass"
     return Finding("PodsRefused", f"{_short(said)}; {remedy}", needs_person=True)
 
 
