@@ -82,7 +82,7 @@ def api_workload(
         return Component(name, "Unknown", *waiting)
     state = live.get("status", {})
     if deployment_rolled_out(live, min_available=minimum):
-        return Component(name, "True", "Available", f"{state['availableReplicas']} pods of version {version} serve")
+        return Component(name, "True", "Available", f"{_pods(state['availableReplicas'])} of version {version}")
     finding = workload_finding(live, component_pods(seen, API_COMPONENT), ())
     if finding is None and progress_deadline_exceeded(live):
         finding = Finding(
@@ -92,10 +92,14 @@ def api_workload(
             needs_person=True,
         )
     progress = (
-        f"{state.get('updatedReplicas', 0)} of {max(minimum, live['spec'].get('replicas', 1))} pods are of this "
-        f"revision, {state.get('availableReplicas', 0)} serve"
+        f"pods of this revision: {state.get('updatedReplicas', 0)} of "
+        f"{max(minimum, live['spec'].get('replicas', 1))}; {_pods(state.get('availableReplicas', 0))}"
     )
     return Component.of(name, finding, waiting=("RollingOut", progress))
+
+
+def _pods(count: int) -> str:
+    return "1 pod serves" if count == 1 else f"{count} pods serve"
 
 
 def endpoint(service: Service) -> str:

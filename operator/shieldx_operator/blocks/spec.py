@@ -37,6 +37,6 @@ def summary(
     stalled = ready == "False" and needs_person
     return [
         Condition("Ready", ready, reason, message),
-        Condition("Reconciling", "True" if going_on else "False", reason, message),
-        Condition("Stalled", "True" if stalled else "False", reason, message),
+        Condition("Reconciling", "True" if going_on else "False", reason, message if going_on else ""),
+        Condition("Stalled", "True" if stalled else "False", reason, message if stalled else ""),
     ]

@@ -130,12 +130,14 @@ class Transition:
     worse: bool
 
 
-def transitions(before: Sequence[Obj], after: Sequence[Obj]) -> list[Transition]:
+def transitions(before: Sequence[Obj], after: Sequence[Obj], *, failing: bool = False) -> list[Transition]:
     """Conditions whose status changed, or Ready's and Stalled's reason.
 
-    `Reconciling` is left out: it mirrors `Ready` and would double each event.
+    `Reconciling` is left out: it mirrors `Ready` and would double each event. What is not true yet is no worsening: one
+    that was true, whatever a person must mend, and all that is told while something is `failing`, is.
     """
     old = {c["type"]: c for c in before}
+    stuck = failing or any(c["type"] == STALLED and c["status"] == "True" for c in after)
     out = []
     for condition in after:
         kind = condition["type"]
@@ -147,9 +149,6 @@ def transitions(before: Sequence[Obj], after: Sequence[Obj]) -> list[Transition]
         told_by_ready = kind == STALLED and condition["status"] == "False"
         if moved or (renamed and not told_by_ready and condition["status"] != "Unknown"):
             bad = "True" if kind == STALLED else "False"
-            out.append(
-                Transition(
-                    kind, condition["status"], condition["reason"], condition["message"], condition["status"] == bad
-                )
-            )
+            worse = condition["status"] == bad and (stuck or previous["status"] == "True")
+            out.append(Transition(kind, condition["status"], condition["reason"], condition["message"], worse))
     return out

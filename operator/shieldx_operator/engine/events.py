@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from shieldx_operator.engine.client import ApiError, Client
+from shieldx_operator.engine.client import NAMESPACE_TERMINATING, ApiError, Client
 from shieldx_operator.engine.conditions import Transition
 from shieldx_operator.engine.metrics import Metrics
 from shieldx_operator.engine.types import Obj, Resource
@@ -80,7 +80,8 @@ class Recorder:
                 self.metrics.events.labels("written").inc()
             except ApiError as error:
                 self.metrics.events.labels("failed").inc()
-                _log.warning("event not written", reason=error.reason, said=error.message)
+                log = _log.debug if error.reason == NAMESPACE_TERMINATING else _log.warning
+                log("event not written", reason=error.reason, said=error.message)
 
 
 def event(parent: Obj, transition: Transition, now: datetime, *, left_out: int) -> Obj:

@@ -123,7 +123,8 @@ class Reconciler:
         except Exception as error:  # noqa: BLE001 - a fault on this object must not stop the others
             _log.exception("reconcile broke")
             message = f"the operator failed on this object ({_place(error)}); its log has the details"
-            await self._tell(look, conditions.of_error("InternalError", message), look.status, look.inventory)
+            told = conditions.of_error("InternalError", message)
+            await self._tell(look, told, look.status, look.inventory, failing=True)
             return Outcome("failed", retry=True)
 
     async def _look(self, look: _Look) -> Outcome:
@@ -137,10 +138,11 @@ class Reconciler:
         # a workload that was just changed must not be told of as it was before: it has yet to roll out
         seen = replace(seen, objects={**seen.objects, **results.live})
         status = look.kind.status(seen, plan, results)
-        told = conditions.completed(status.conditions, results.failures)
+        failures = [failure for failure in results.failures if failure not in status.told_apart]
+        told = conditions.completed(status.conditions, failures)
         if self.measures is not None and hasattr(look.kind, "measures"):
             self.measures.tell(look.ref, look.kind.measures(look.parent, status))
-        changed = await self._tell(look, told, status.fields, inventory)
+        changed = await self._tell(look, told, status.fields, inventory, failing=bool(failures))
         return _outcome(status, results, told_anything=changed)
 
     # --- observe
@@ -256,7 +258,15 @@ class Reconciler:
 
     # --- tell
 
-    async def _tell(self, look: _Look, told: Sequence[Condition], fields: Obj, inventory: frozenset[Ref]) -> bool:
+    async def _tell(
+        self,
+        look: _Look,
+        told: Sequence[Condition],
+        fields: Obj,
+        inventory: frozenset[Ref],
+        *,
+        failing: bool = False,
+    ) -> bool:
         """Write the status if it differs, and an event for each transition."""
         before = look.status.get("conditions") or []
         now_told = conditions.written(told, before, look.generation, self.clock())
@@ -268,7 +278,7 @@ class Reconciler:
             return False
         if not await self._write_status(look, body):
             return True
-        await self.recorder.tell(look.parent, conditions.transitions(before, now_told))
+        await self.recorder.tell(look.parent, conditions.transitions(before, now_told, failing=failing))
         return True
 
     async def _write_status(self, look: _Look, status: Obj) -> bool:

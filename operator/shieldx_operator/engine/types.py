@@ -177,12 +177,14 @@ class Condition:
 class Status:
     """The status a kind wants told. `fields` is everything but conditions, inventory and observedGeneration.
 
-    `requeue_after_s` asks for another look where no event will come; None leaves it to the resync.
+    `requeue_after_s` asks for another look where no event will come; None leaves it to the resync. `told_apart` are
+    failures that have a condition of their own and take nothing from Ready.
     """
 
     conditions: Sequence[Condition]
     fields: Obj = field(default_factory=dict)
     requeue_after_s: float | None = None
+    told_apart: Sequence[Failure] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,15 @@ def test_a_stall_is_told_as_a_worsening() -> None:
     assert [(t.type, t.status, t.worse) for t in told] == [("Ready", "False", True), ("Stalled", "True", True)]
 
 
+def test_what_is_not_true_yet_is_no_worsening_and_what_was_true_or_fails_is_one() -> None:
+    first = written(at_first_sight(), [], 1, THEN)
+    waiting = written(completed([NOT_READY], []), first, 1, NOW)
+    assert [(t.type, t.worse) for t in transitions(first, waiting)] == [("Ready", False)]
+    assert [(t.type, t.worse) for t in transitions(first, waiting, failing=True)] == [("Ready", True)]
+    served = written(completed([READY], []), first, 1, THEN)
+    assert [(t.type, t.worse) for t in transitions(served, waiting)] == [("Ready", True)]
+
+
 def test_another_reason_for_not_being_ready_is_a_transition() -> None:
     before = written(completed([NOT_READY], []), [], 1, THEN)
     other = completed([Condition("Ready", "False", "ImagePullFailed", "no such image")], [])

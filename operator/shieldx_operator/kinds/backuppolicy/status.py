@@ -58,7 +58,9 @@ def _failed(look: Look) -> Reason | None:
     for stream in STREAMS:
         failure = told[stream].get("failure") if v.effective.stream(stream).enabled else None
         if failure:
-            return f"{stream.capitalize()}BackupFailed", f"{failure['reason']}: {failure['message']}", True
+            due = told[stream].get("nextSchedule", "never")
+            text = f"{failure['reason']}: {failure['message']}; the next is due {due}, one by hand (a Backup) runs now"
+            return f"{stream.capitalize()}BackupFailed", text, True
     for task, reason in ((DRILL, "DrillFailed"), (PRUNE, "PruneFailed")):
         failure = told.get(task, {}).get("failure")
         if failure:

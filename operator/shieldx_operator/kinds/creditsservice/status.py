@@ -41,7 +41,8 @@ def status(v: View, seen: Observation, results: Results) -> Status:
     """The whole status but for what the engine adds (inventory, times, generation)."""
     parts = [database(v, seen), cache(v, seen), schema(v, seen), workload(v, seen)]
     # whether the books can be compared is a condition of its own
-    of_serving = replace(results, failures=[f for f in results.failures if f.ref is None or f.ref.resource != CRON_JOB])
+    of_books = [f for f in results.failures if f.ref is not None and f.ref.resource == CRON_JOB]
+    of_serving = replace(results, failures=[f for f in results.failures if f not in of_books])
     told = (*parts, books.books(v, seen, results))
     conditions = [*overall(v, parts, of_serving), *(p.condition() for p in told)]
     ready = conditions[0].status == "True"
@@ -49,6 +50,7 @@ def status(v: View, seen: Observation, results: Results) -> Status:
         conditions=conditions,
         fields=fields(v, seen, parts),
         requeue_after_s=None if ready or v.effective.suspend else POLL_S,
+        told_apart=of_books,
     )
 
 

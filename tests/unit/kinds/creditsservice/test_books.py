@@ -147,6 +147,7 @@ def test_a_schedule_that_the_cluster_refuses_is_told_of_the_books_and_the_servic
     assert WRONG in told.message
     assert "correct spec.reconciliation.schedule or timeZone" in told.message
     assert w.condition("Ready", refused(WRONG)).status == "True"
+    assert w.status(refused(WRONG)).told_apart == refused(WRONG).failures, "or the engine takes Ready back"
     assert w.condition("BooksAgree").reason == "NotComparedYet", "mended"
     compare_books(w, *DIFFER[:1], exit_code=DIFFER[1], said=DIFFER[2])
     w.status()
