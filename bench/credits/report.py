@@ -1,11 +1,12 @@
 """The results as JSON for machines and as a section of bench/RESULTS.md."""
 
-import json
 import os
 import platform
 import subprocess
 from pathlib import Path
 from typing import Final
+
+from bench.results import keep
 
 _SECTION: Final = "## Credits service"
 
@@ -50,14 +51,9 @@ def _table(summary: dict[str, float]) -> str:
 
 def write_report(folder: Path, summary: dict[str, float], *, rounds: int, seconds: float) -> None:
     """Writes results/credits.json and the section of RESULTS.md under `folder`."""
-    results = folder / "results"
-    results.mkdir(exist_ok=True)
     document = {**summary, "rounds": rounds, "seconds": seconds, "commit": _commit(), "machine": _machine()}
-    (results / "credits.json").write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    path = folder / "RESULTS.md"
-    text = path.read_text(encoding="utf-8") if path.exists() else "# Results\n"
     body = (
-        f"{_SECTION}\n\n`make bench-credits`, at {document['commit']}, on {document['machine']}. Load generator, "
+        f"`make bench-credits`, at {document['commit']}, on {document['machine']}. Load generator, "
         f"service, PostgreSQL (fsync on) and Redis share the cores. {rounds} rounds of {seconds:g} s for each line, "
         "interleaved; medians. The database's log has 1 GB of files to use again. "
         "Every request is authenticated and has its own idempotency key; pgbench does the same "
@@ -78,6 +74,4 @@ def write_report(folder: Path, summary: dict[str, float], *, rounds: int, second
         f"records the cost of a consume changes by {summary['growth_cost'] * 100:+.0f}% "
         f"({summary['growth_cost_cpu'] * 100:+.0f}% of its time on a core).\n"
     )
-    before, _, rest = text.partition(_SECTION)
-    _, mark, after = rest.partition("\n## ")
-    path.write_text(before.rstrip() + "\n\n" + body + (mark + after if mark else ""), encoding="utf-8")
+    keep(folder, "credits", document, _SECTION, body)
