@@ -39,8 +39,18 @@ _REGISTERS: Final = """
 SELECT format('%I.%I', n.nspname, c.relname) AS name
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relname = 'service_roles' AND c.relkind = 'r'
-  AND c.relowner = (SELECT relowner FROM pg_class WHERE oid = to_regclass($1))
+  AND c.relowner IN ((SELECT relowner FROM pg_class WHERE oid = to_regclass($1)), current_user::regrole)
 """
+
+_STRAY: Final = """
+SELECT r.rolname
+FROM pg_roles r, pg_namespace n
+WHERE n.nspname = $1 AND r.rolname <> ALL ($3)
+  AND right(shobj_description(r.oid, 'pg_authid'), length($2)) = $2
+  AND EXISTS (SELECT FROM aclexplode(n.nspacl) a WHERE a.grantee = r.oid)
+ORDER BY 1
+"""
+"""Roles of that mark that have been given something of a schema, others than those named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +59,16 @@ class Rights:
 
     `grants` is SQL in which `<role>` stands for a quoted name. `mark` is the comment by which a role is known that was
     made here, with `{database}` for the name of the database where roles of another must not be taken for it.
-    `reader_grants` are for roles of other services of this database whose mark ends with `KEY_READER`. `grants_in` are
-    other schemas of which `grants` give something.
+    `reader_grants` are for roles of other services of this database whose mark ends with `KEY_READER`, and
+    `reader_revokes` for those of that mark that are of none. `grants_in` are other schemas of which `grants` give
+    something.
     """
 
     schema: str
     grants: str
     mark: str
     reader_grants: str = ""
+    reader_revokes: str = ""
     grants_in: tuple[str, ...] = ()
 
 
@@ -160,9 +172,19 @@ async def grant(connection: Connection, rights: Rights) -> tuple[str, ...]:
     for name in names:
         await connection.execute(rights.grants.replace("<role>", _quoted(name)))
     if rights.reader_grants:
-        for name in await _readers(connection, rights.schema):
+        readers = await _readers(connection, rights.schema)
+        for name in readers:
             await connection.execute(rights.reader_grants.replace("<role>", _quoted(name)))
+        await _take_back(connection, rights, [*names, *readers])
     return names
+
+
+async def _take_back(connection: Connection, rights: Rights, named: list[str]) -> None:
+    """Takes from roles what they were given for their mark, and what is no longer theirs: no service here has them."""
+    mark = KEY_READER.format(database=await connection.fetchval("SELECT current_database()"))
+    for row in await connection.fetch(_STRAY, rights.schema, mark, named):
+        await connection.execute(rights.reader_revokes.replace("<role>", _quoted(row["rolname"])))
+        _logger.warning("a role of no service here may read the API keys no longer", role=row["rolname"])
 
 
 async def _marked(connection: Connection, rights: Rights) -> str:
@@ -173,8 +195,8 @@ async def _marked(connection: Connection, rights: Rights) -> str:
 async def _readers(connection: Connection, schema: str) -> list[str]:
     """Roles of other services that look up keys, as their marks say.
 
-    Whoever may make a role of this server may give it any mark: it counts for those alone that the owner of `schema`
-    has registered in this database.
+    Whoever may make a role of this server may give it any mark: it counts for those alone that the owner of `schema`,
+    the former or the present, has registered in this database.
     """
     registers = await connection.fetch(_REGISTERS, f"{schema}.service_roles")
     mark = KEY_READER.format(database=await connection.fetchval("SELECT current_database()"))

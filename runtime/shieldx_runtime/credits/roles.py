@@ -20,6 +20,7 @@ RIGHTS: Final = Rights(
     grants=(_HERE / "grants.sql").read_text(encoding="utf-8"),
     mark="made by `shieldx credits migrate`",
     reader_grants=KEY_READER_GRANTS,
+    reader_revokes=(_HERE / "key_reader_revokes.sql").read_text(encoding="utf-8"),
 )
 
 

@@ -93,3 +93,24 @@ def test_a_mark_alone_gives_no_role_of_the_server_the_keys(uri: str, stack: Stac
     finally:
         stack.sql("DROP OWNED BY impostor")
         stack.sql("DROP ROLE impostor")
+
+
+def test_a_role_that_has_the_keys_for_its_mark_alone_loses_them_and_no_other_does(uri: str, stack: Stack) -> None:
+    """As the release gave them that went by marks, or of a service that is gone; an auditor's role is its owner's."""
+    marked, auditor = "of_no_service", "auditor"
+    for role in (marked, auditor):
+        stack.sql(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
+        stack.sql(f"GRANT USAGE ON SCHEMA credits TO {role}")
+        stack.sql(f"GRANT SELECT ON credits.api_keys TO {role}")
+    stack.sql(f"COMMENT ON ROLE {marked} IS 'made by `shieldx shadow migrate`; reads the API keys of credits'")
+    try:
+        for _ in range(2):
+            assert stack.service.migrate().returncode == 0
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                query(f"postgresql://{marked}:x@{uri.partition('@')[2]}", "SELECT FROM credits.api_keys")
+            for known in (f"postgresql://{auditor}:x@{uri.partition('@')[2]}", uri):
+                assert query(known, "SELECT count(*) FROM credits.api_keys")
+    finally:
+        for role in (marked, auditor):
+            stack.sql(f"DROP OWNED BY {role}")
+            stack.sql(f"DROP ROLE {role}")
