@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
-from tests.integration.harness import Api, Stack, new_id
+from tests.integration.harness import Api, Stack, assert_books_balance, new_id, until, with_connection
 
 PARTITIONS = (
     "SELECT c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
@@ -73,3 +73,45 @@ def test_without_todays_partition_the_service_is_unready(stack: Stack) -> None:
         assert "partition" in document["checks"]["schema"]["message"]
     finally:
         stack.sql(f"ALTER TABLE credits.hidden RENAME TO {name}")
+
+
+ABANDON = """
+WITH held AS (
+    INSERT INTO credits.holds (reservation_id, tenant_id, amount, state, expires_at, created_at)
+    SELECT gen_random_uuid(), $1, 1, 'held', clock_timestamp(), now() FROM generate_series(1, $2::integer)
+    RETURNING reservation_id, tenant_id
+), lots AS (
+    INSERT INTO credits.hold_lots (reservation_id, place, grant_id, amount)
+    SELECT h.reservation_id, 0, g.grant_id, 1 FROM held h JOIN credits.grants g USING (tenant_id)
+), lot AS (
+    UPDATE credits.grants SET remaining = remaining - $2::integer, held = held + $2::integer WHERE tenant_id = $1
+)
+UPDATE credits.accounts SET reserved_funds = reserved_funds + $2::integer, next_event_at = now() WHERE tenant_id = $1
+"""
+"""So many holds that have just expired."""
+
+
+async def test_what_expired_while_nobody_settled_is_carried_out_in_portions(stack: Stack, api: Api) -> None:
+    """All of it at once may take longer than a statement may: it would never be done, and the tenant never served."""
+    tenant_id, holds = api.tenant(2000), 1200
+    assert api.reserve(tenant_id, 1).status_code == 201
+
+    async def abandon(connection: "asyncpg.Connection[asyncpg.Record]") -> tuple[bool, int]:
+        async with connection.transaction():
+            await connection.execute(ABANDON, tenant_id, holds)
+            row = await connection.fetchrow(
+                "SELECT next_event_at <= clock_timestamp() AS more, reserved_funds FROM credits.lock_and_settle($1)",
+                tenant_id,
+            )
+            assert row is not None
+            return row["more"], row["reserved_funds"]
+
+    more, reserved = await with_connection(stack.postgres.uri("credits"), abandon)
+    assert (more, reserved) == (True, holds + 1 - 500)
+
+    def settled() -> bool:
+        return bool(api.balance(tenant_id).json()["reserved_funds"] == 1)
+
+    await asyncio.to_thread(until, settled)
+    await asyncio.to_thread(assert_books_balance, stack, tenant_id)
+    assert api.consume(tenant_id, 1999).status_code == 200
