@@ -11,6 +11,7 @@ import typer
 
 _EXIT_FAILED: Final = 1
 _EXIT_TASK: Final = 2
+_EXIT_NOT_PROMOTED: Final = 3
 _MAX_RULE_BYTES: Final = 1 << 20
 _OTHER_PICTURES: Final = (".svg", ".jpg", ".jpeg", ".gif", ".webp", ".pdf")
 
@@ -46,6 +47,9 @@ def evaluate(  # noqa: PLR0913 - the options of a command
     max_false_positive_rate: _Gate = None,
     prevalence: Annotated[float | None, typer.Option(help="Share of attacks in real traffic, such as 0.001.")] = None,
     output: Annotated[Path | None, typer.Option(help="Write the whole answer here, as JSON.")] = None,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="End with 3 if the verdict is not PROMOTE: for a pipeline.")
+    ] = False,
 ) -> None:
     """Judge a rule on labelled samples.
 
@@ -85,6 +89,8 @@ def evaluate(  # noqa: PLR0913 - the options of a command
     display.show(answer)
     if output is not None:
         _write(output, json.dumps(answer, indent=2) + "\n")
+    if exit_code and result.verdict != "PROMOTE":
+        raise typer.Exit(_EXIT_NOT_PROMOTED)
 
 
 def report(

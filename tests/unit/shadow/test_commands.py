@@ -47,6 +47,16 @@ def test_an_evaluation_tells_verdict_matrix_and_where_it_came_from(tmp_path: Pat
     assert len(answer["mistakes"]["falsePositives"]) == 11
 
 
+@pytest.mark.parametrize(("pattern", "code"), [("<script>", 0), ("ok 1", 3)])
+def test_a_pipeline_is_told_by_the_exit_code_whether_the_rule_may_go_live(
+    tmp_path: Path, pattern: str, code: int
+) -> None:
+    rule = {"type": "signature", "pattern": pattern}
+    ended, told, output = asked(tmp_path, rule, "--min-recall", "0.5", "--exit-code")
+    assert (ended, told.startswith("PROMOTE")) == (code, code == 0)
+    assert output.exists()
+
+
 def test_a_wrong_rule_ends_with_2_and_the_field(tmp_path: Path) -> None:
     code, told, _ = asked(tmp_path, {"type": "signature", "pattern": "(?=a)", "syntax": "regex"})
     assert code == 2
