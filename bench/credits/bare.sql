@@ -50,7 +50,7 @@ BEGIN
         SELECT i.request_hash, i.outcome, i.transaction_id, i.balance
         FROM credits.idempotency i
         WHERE i.tenant_id = q.tenant_id AND i.idempotency_key = q.idempotency_key
-          AND i.day BETWEEN v_today - 1 AND v_today AND i.created_at > v_now - interval '24 hours'
+          AND i.day BETWEEN v_today - 1 AND v_today + 1 AND i.created_at > v_now - interval '24 hours'
         LIMIT 1) f ON true;
     FOR i IN 1 .. v_count LOOP
         v_place := v_places[i];

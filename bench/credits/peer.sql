@@ -14,7 +14,7 @@ DECLARE
     v_head    bytea;
 BEGIN
     IF EXISTS (SELECT FROM credits.idempotency WHERE tenant_id = p_tenant_id AND idempotency_key = v_key
-               AND day BETWEEN v_today - 1 AND v_today) THEN
+               AND day BETWEEN v_today - 1 AND v_today + 1) THEN
         RETURN false;
     END IF;
     UPDATE credits.accounts

@@ -113,3 +113,16 @@ def test_a_key_counts_for_24_hours_and_then_is_new(api: Api, stack: Stack) -> No
     assert "idempotency-replayed" not in api.consume(tenant_id, 3, key).headers
     assert api.consume(tenant_id, 3, key).headers["idempotency-replayed"] == "true"
     assert api.balance(tenant_id).json()["balance"] == 4
+
+
+def test_a_key_is_found_when_the_databases_clock_went_back_over_midnight(api: Api, stack: Stack) -> None:
+    tenant_id, consumed, purchased = api.tenant(10), new_id(), new_id()
+    api.consume(tenant_id, 3, consumed)
+    api.purchase(tenant_id, 5, purchased)
+    # the records of requests of tomorrow, as a host has them whose clock is behind
+    keys = [uuid.UUID(consumed), uuid.UUID(purchased)]
+    stack.sql("UPDATE credits.idempotency SET day = day + 1 WHERE idempotency_key = ANY ($1)", keys)
+    assert api.consume(tenant_id, 3, consumed).headers["idempotency-replayed"] == "true"
+    assert api.purchase(tenant_id, 5, purchased).headers["idempotency-replayed"] == "true"
+    assert api.balance(tenant_id).json()["balance"] == 12
+    assert_books_balance(stack, tenant_id)

@@ -1,6 +1,12 @@
 -- The same decisions for less: an account is locked where it is needed, an entry is put together by one call, and
 -- the ledger's rows give their leaves as they are written.
 --
+-- A key is found under tomorrow's day, too: the clock of the host that a database fails over to may be behind by more
+-- than what has passed since midnight.
+--
+-- What has expired while nobody settled is carried out in portions, each committed: all of it at once may take longer
+-- than a statement may, and would then never be done.
+--
 -- Expand only: the functions keep their signatures and what they answer; the release before may call them.
 
 CREATE OR REPLACE FUNCTION credits.entry(
@@ -122,7 +128,7 @@ BEGIN
         SELECT i.request_hash, i.outcome, i.transaction_id, i.balance, i.available
         FROM credits.idempotency i
         WHERE i.tenant_id = q.tenant_id AND i.idempotency_key = q.idempotency_key
-          AND i.day BETWEEN v_today - 1 AND v_today AND i.created_at > v_now - interval '24 hours'
+          AND i.day BETWEEN v_today - 1 AND v_today + 1 AND i.created_at > v_now - interval '24 hours'
         LIMIT 1) f ON true;
 
     FOR i IN 1 .. v_count LOOP
@@ -192,5 +198,114 @@ BEGIN
            v_purchased[q.place], v_events[q.place]
     FROM unnest(v_outcomes, v_replayed, v_ids, v_bal_after, v_available, v_ver_after, v_spt_after, v_places)
          AS q (outcome, replayed, transaction_id, balance, available, version, spent, place);
+END
+$$;
+
+-- What is the same in the beginning of each. o_outcome stays null where the movement is new and may be decided.
+CREATE OR REPLACE FUNCTION credits.admit(p_tenant_id text, p_idempotency_key uuid, p_request_hash bytea)
+RETURNS credits.movement LANGUAGE plpgsql AS $$
+DECLARE
+    m       credits.movement;
+    v_first credits.idempotency%ROWTYPE;
+    v_today date := (now() AT TIME ZONE 'UTC')::date;
+BEGIN
+    m.o_replayed := false;
+    m.o_tenant_id := p_tenant_id;
+    IF NOT pg_try_advisory_xact_lock(hashtextextended(p_tenant_id || ' ' || p_idempotency_key, 1)) THEN
+        m.o_outcome := 'in_flight';
+        RETURN m;
+    END IF;
+    PERFORM FROM credits.accounts WHERE tenant_id = p_tenant_id FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        m.o_outcome := 'unknown_tenant';
+        RETURN m;
+    END IF;
+    m.o_now := clock_timestamp();
+    SELECT * INTO v_first FROM credits.idempotency
+    WHERE tenant_id = p_tenant_id AND idempotency_key = p_idempotency_key
+      AND day BETWEEN v_today - 1 AND v_today + 1 AND created_at > m.o_now - interval '24 hours';
+    IF FOUND THEN
+        IF v_first.request_hash <> p_request_hash THEN
+            m.o_outcome := 'key_reused';
+            RETURN m;
+        END IF;
+        m.o_outcome := v_first.outcome;
+        m.o_replayed := true;
+        m.o_transaction_id := v_first.transaction_id;
+        m.o_balance := v_first.balance;
+        m.o_available := v_first.available;
+        SELECT expires_at INTO m.o_expires_at FROM credits.holds WHERE reservation_id = v_first.transaction_id;
+        RETURN m;
+    END IF;
+    m.o_account := credits.settle(p_tenant_id, m.o_now);
+    RETURN m;
+END
+$$;
+
+-- Draws what was spent and carries out, in the order of their times, what has expired by p_at: at most p_limit holds and
+-- grants (null: all). While there are more, next_event_at has passed. Gives the account as it is then. The caller has
+-- locked it.
+CREATE FUNCTION credits.settle_some(p_tenant_id text, p_at timestamptz, p_limit integer)
+RETURNS credits.accounts LANGUAGE plpgsql AS $$
+DECLARE
+    v_account credits.accounts;
+    v_due     record;
+    v_amount  bigint;
+BEGIN
+    SELECT * INTO v_account FROM credits.accounts WHERE tenant_id = p_tenant_id;
+    PERFORM credits.draw(v_account, p_at);
+    IF v_account.next_event_at IS NULL OR v_account.next_event_at > p_at THEN
+        RETURN v_account;
+    END IF;
+    -- a hold never outlives its lots: at the same moment it goes first
+    FOR v_due IN
+        SELECT expires_at, 0 AS turn, reservation_id AS id FROM credits.holds
+        WHERE tenant_id = p_tenant_id AND state = 'held' AND expires_at <= p_at
+        UNION ALL
+        SELECT expires_at, 1, grant_id FROM credits.grants
+        WHERE tenant_id = p_tenant_id AND remaining + held > 0 AND expires_at <= p_at
+        ORDER BY 1, 2, 3
+        LIMIT p_limit
+    LOOP
+        IF v_due.turn = 0 THEN
+            UPDATE credits.holds SET state = 'expired' WHERE reservation_id = v_due.id RETURNING amount INTO v_amount;
+            PERFORM credits.give_back(v_due.id);
+            v_account.reserved_funds := v_account.reserved_funds - v_amount;
+        ELSE
+            SELECT remaining INTO v_amount FROM credits.grants WHERE grant_id = v_due.id;
+            UPDATE credits.grants SET remaining = 0 WHERE grant_id = v_due.id;
+            v_account.balance := v_account.balance - v_amount;
+            v_account.total_expired := v_account.total_expired + v_amount;
+        END IF;
+        v_account.version := v_account.version + 1;
+        PERFORM credits.record(
+            v_account, CASE v_due.turn WHEN 0 THEN 'release' ELSE 'expire' END, v_amount,
+            credits.new_id(v_due.expires_at), NULL, 'service', v_due.id, v_due.expires_at, NULL, NULL, NULL);
+    END LOOP;
+    v_account.next_event_at := credits.next_event(p_tenant_id);
+    UPDATE credits.accounts
+    SET balance = v_account.balance, reserved_funds = v_account.reserved_funds,
+        total_expired = v_account.total_expired, version = v_account.version, next_event_at = v_account.next_event_at
+    WHERE tenant_id = p_tenant_id;
+    RETURN v_account;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION credits.settle(p_tenant_id text, p_at timestamptz)
+RETURNS credits.accounts LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN credits.settle_some(p_tenant_id, p_at, NULL);
+END
+$$;
+
+-- Locks an account and settles it, within bounds: whoever finds next_event_at in the past calls again. Null where there
+-- is none.
+CREATE OR REPLACE FUNCTION credits.lock_and_settle(p_tenant_id text) RETURNS credits.accounts LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM credits.accounts WHERE tenant_id = p_tenant_id FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    RETURN credits.settle_some(p_tenant_id, clock_timestamp(), 500);
 END
 $$;
