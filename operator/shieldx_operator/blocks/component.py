@@ -82,7 +82,7 @@ def api_workload(
         return Component(name, "Unknown", *waiting)
     state = live.get("status", {})
     if deployment_rolled_out(live, min_available=minimum):
-        return Component(name, "True", "Available", f"{_pods(state['availableReplicas'])} of version {version}")
+        return Component(name, "True", "Available", f"version {version}: {_pods(state['availableReplicas'])}")
     finding = workload_finding(live, component_pods(seen, API_COMPONENT), ())
     if finding is None and progress_deadline_exceeded(live):
         finding = Finding(
