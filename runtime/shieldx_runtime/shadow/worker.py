@@ -5,7 +5,6 @@ line of standard error is what the evaluation's condition says.
 """
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -23,7 +22,6 @@ from shieldx_runtime.shadow.errors import DataError, TaskError
 
 TRY_AGAIN: Final = 1
 PROGRESS_EVERY_S: Final = 5.0
-_TERMINATED: Final = 128 + signal.SIGTERM
 _TERMINATION_LOG: Final = Path("/dev/termination-log")
 """What a container writes here, Kubernetes shows as the reason of its end."""
 _MAX_LAST_WORDS: Final = 2000
@@ -98,9 +96,10 @@ def _end(message: str, code: int) -> int:
 
 
 def main() -> int:
-    """Run in a pod. Told to end, it ends at once: a shard that is not reported is judged again."""
-    # as the first process of a container it would not hear SIGTERM otherwise; its children end with the container
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(_TERMINATED))
+    """Run in a pod. Told to end, it ends at once: a shard that is not reported is judged again.
+
+    Its children end with the container.
+    """
     from shieldx_runtime.shadow.cluster.engine import evaluate  # noqa: PLC0415 - what it imports takes longer than all else
 
     return attempt(os.environ, evaluate)

@@ -152,7 +152,8 @@ class Release:
             states = pod["status"].get("containerStatuses", ())
             if any(s["restartCount"] for s in states) and not any(s["ready"] for s in states):
                 self.site.delete(Ref(POD, self.namespace, pod["metadata"]["name"]))
-        until("another is ready to take over", lambda: len(self.pods()) >= REPLICAS, READY_TIMEOUT_S)
+        # one that goes may take the lease as well until it is gone
+        until("another is ready to take over, and none goes", lambda: self._settled(REPLICAS), READY_TIMEOUT_S)
         return self.leader()
 
     def leading(self) -> list[str]:

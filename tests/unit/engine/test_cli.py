@@ -4,7 +4,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from shieldx_operator.__main__ import app
+from shieldx_operator.cli import app
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "creditsservice.yaml"
 RUN = CliRunner()
